@@ -1,0 +1,71 @@
+"""The command line: one file per command, loaded when it is called. The only reader of argv and of the environment."""
+
+import sys
+from importlib import import_module
+
+import click
+
+COMMANDS = {
+    "run": "Evaluate a model on tasks.",
+    "tasks": "List the tasks, with rows, kinds, rules and where their data is.",
+    "show": "Show samples of a run: question, reply, what was read, right or wrong.",
+    "score": "Score a run's answers again, without the model.",
+    "table": "Print the numbers of runs as one table.",
+    "data": "Say where a task's data is, whether it is whole, and fetch it.",
+}
+
+
+class LazyGroup(click.Group):
+    """Imports a command's file only when that command is called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        command: click.Command = import_module(f"{__name__}.{cmd_name}").command
+        return command
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
+            from ..errors import did_you_mean
+
+            raise click.UsageError(f"no command '{args[0]}'. {did_you_mean(args[0], list(COMMANDS))}")
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
+@click.version_option(package_name="evalkit", prog_name="evalkit")
+def group() -> None:
+    """Measure vision-language models that point at what they talk about.
+
+    \b
+    evalkit run --model demo --tasks shapes
+    evalkit run --model path/to/checkpoint --tasks vstar,tallyqa --data vstar=DIR,tallyqa=DIR
+    """
+
+
+def main() -> None:
+    """Runs a command; a user's mistake is a message and exit code 2, Ctrl-C is 130."""
+    from ..errors import UserError
+
+    try:
+        sys.exit(group.main(standalone_mode=False) or 0)
+    except click.exceptions.Exit as end:
+        sys.exit(end.exit_code)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(2)
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("\nStopped. Every answer that came is kept: the same command goes on from here.", err=True)
+        sys.exit(130)
+    except UserError as error:
+        click.echo(f"evalkit: {error}", err=True)
+        sys.exit(2)
+    except BrokenPipeError:
+        sys.exit(141)

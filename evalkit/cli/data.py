@@ -1,0 +1,47 @@
+"""`evalkit data`: where a task's data is."""
+
+from pathlib import Path
+
+import click
+
+
+@click.command()
+@click.argument("task_name", metavar="TASK")
+@click.option("--data", type=click.Path(path_type=Path), help="A folder to look in, in place of the hub's cache.")
+@click.option("--download", is_flag=True, help="Fetch it from the hub.")
+def command(task_name: str, data: Path | None, download: bool) -> int:
+    """Say where TASK's data is, whether it is whole, and its fingerprint."""
+    from collections import Counter
+
+    from .. import task
+    from ..data import check_published
+    from ..errors import DataError
+
+    made = task.find(task_name, data)
+    if made.data is None:
+        click.echo(f"{made.name} makes its samples on the fly: there is nothing to fetch")
+        return 0
+    click.echo(f"hub      {', '.join(made.data.hub)} (revision {made.data.revision}), licence {made.data.licence}")
+    click.echo(f"layout   {made.data.layout}")
+    try:
+        folder = made.data.download() if download else made.data.folder(data)
+    except DataError as error:
+        click.echo(f"state    absent: {error}")
+        return 1
+    click.echo(f"folder   {folder}")
+    click.echo(f"print    {made.data.fingerprint(folder)}")
+    counts: Counter[str] = Counter()
+    pictures = 0
+    for sample in task.checked(task.find(task_name, folder).samples(), made.name):
+        counts["rows"] += 1
+        counts.update(sample.tags)
+        counts[f"answer={sample.target}"] += 1
+        pictures += sum(isinstance(image.source, Path) and not image.source.is_file() for image in sample.images)
+    click.echo(f"rows     {counts['rows']:,}")
+    problems = check_published(made.name, made.published, counts)
+    if pictures:
+        problems.append(f"{pictures:,} image files are not there")
+    for problem in problems:
+        click.echo(f"note     {problem}")
+    click.echo("state    " + ("whole" if not problems else "not whole, see the notes"))
+    return 0 if not problems else 1

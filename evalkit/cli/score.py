@@ -1,0 +1,22 @@
+"""`evalkit score`: score a run again, without its model."""
+
+from pathlib import Path
+
+import click
+
+
+@click.command()
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option("--check", is_flag=True, help="Write nothing; exit 1 where a number differs from the run's summary.")
+def command(run: Path, check: bool) -> int:
+    """Score RUN's answers again with today's parsers and metrics. Needs no model and no GPU."""
+    from .. import api
+
+    summary, differences = api.score(run, check)
+    if not check:
+        click.echo(summary.table())
+    for line in differences:
+        click.echo(line, err=check)
+    if check:
+        click.echo("every number is the same" if not differences else f"{len(differences)} numbers differ")
+    return 1 if check and differences else 0

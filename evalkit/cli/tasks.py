@@ -1,0 +1,32 @@
+"""`evalkit tasks`: what can be measured."""
+
+from pathlib import Path
+
+import click
+
+
+@click.command()
+@click.option("--data", type=click.Path(path_type=Path), help="A folder to look for the data in.")
+def command(data: Path | None) -> int:
+    """List the tasks with their rows, rules and where their data is."""
+    from .. import task
+    from ..errors import UserError
+
+    rows = [("TASK", "ROWS", "HEADLINE", "RULES", "DATA")]
+    for name in task.names():
+        variants = task.variants(name)
+        for variant in variants or ("",):
+            made = task.find(f"{name}:{variant}" if variant else name, data)
+            if made.data is None:
+                state = "made on the fly"
+            else:
+                try:
+                    state = str(made.data.folder(data))
+                except UserError:
+                    state = f"absent: evalkit data {name}"
+            rules = ", ".join(sorted({rule.name for rule in made.rules}, key=[rule.name for rule in made.rules].index))
+            rows.append((f"{name}:{variant}" if variant else name, f"{made.published.get('rows', '?'):,}", made.headline, rules, state))
+    widths = [max(len(row[i]) for row in rows) for i in range(4)]
+    for row in rows:
+        click.echo("  ".join([*(cell.ljust(width) for cell, width in zip(row[:4], widths, strict=True)), row[4]]))
+    return 0

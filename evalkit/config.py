@@ -1,0 +1,147 @@
+"""TOML files as frozen dataclasses; an unknown key is an error that names the nearest known one.
+
+`configs/models/<name>.toml` declares what a checkpoint does not say of itself (its frame, its resize, the protocol it was trained
+for). `--config FILE` holds the options of a run, spelt as on the command line with `_` for `-`.
+"""
+
+import tomllib
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, TypeVar
+
+from .errors import UserError, did_you_mean
+from .geometry import Frame
+
+C = TypeVar("C")
+
+
+@dataclass(frozen=True, slots=True)
+class ModelConfig:
+    """What is declared of a model. Every key but `source` may be left out."""
+
+    source: str
+    """A directory (relative to the file), a hub id, or `bundled:NAME` for a checkpoint inside the package."""
+    protocol: str = "direct"
+    """How it is asked where the command line does not say."""
+    frame: str = ""
+    """In what it writes coordinates: original, seen, unit, thousand. Empty: as its architecture is known to."""
+    engine: str = "auto"
+    processor: str = ""
+    adapter: str = ""
+    dtype: str = ""
+    trust_remote_code: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class RunConfig:
+    """The options of a run."""
+
+    model: str = ""
+    tasks: tuple[str, ...] = ()
+    protocol: str = ""
+    engine: str = "auto"
+    judge: str = ""
+    limit: int | None = None
+    data: tuple[str, ...] = ()
+    out: str = "results/runs"
+    batch_size: int = 16
+    max_new_tokens: int | None = None
+    temperature: float | None = None
+    top_p: float | None = None
+    top_k: int | None = None
+    repeats: int = 1
+    seed: int = 0
+    label: tuple[str, ...] = ()
+    processor: str = ""
+    adapter: str = ""
+    dtype: str = ""
+    device: str = ""
+    frame: str = ""
+    sampling: str = "evalkit"
+    trust_remote_code: bool = False
+    reuse: str = field(default="", metadata={"option": "from"})
+
+
+def read(kind: type[C], path: Path) -> C:
+    """The file as `kind`.
+
+    Raises:
+        UserError: no such file, no TOML, an unknown key, or a value of the wrong type.
+    """
+    try:
+        table = tomllib.loads(path.read_text("utf-8"))
+    except FileNotFoundError as error:
+        raise UserError(f"no file {path}: expected a TOML file of a {kind.__name__}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"expected TOML in {path}: {error}") from error
+    return build(kind, table, str(path))
+
+
+def build(kind: type[C], table: dict[str, Any], where: str) -> C:
+    """The table as `kind`. Lists become tuples; a single string stands for a list of one.
+
+    >>> build(ModelConfig, {"source": "x", "fram": "unit"}, "m.toml")
+    Traceback (most recent call last):
+    evalkit.errors.UserError: unknown key 'fram' in m.toml. Did you mean 'frame'?
+    """
+    known = {spec.metadata.get("option", spec.name): spec for spec in fields(kind)}  # type: ignore[arg-type]
+    values: dict[str, Any] = {}
+    for key, value in table.items():
+        spec = known.get(key)
+        if spec is None:
+            raise UserError(f"unknown key '{key}' in {where}. {did_you_mean(key, list(known))}")
+        if "tuple" in str(spec.type):
+            value = tuple(value) if isinstance(value, list | tuple) else (value,)
+        elif not isinstance(value, _allowed(str(spec.type))) or (isinstance(value, bool) and "bool" not in str(spec.type)):
+            raise UserError(f"expected {spec.type} for '{key}' in {where}, got {value!r}")
+        values[spec.name] = value
+    try:
+        return kind(**values)
+    except TypeError as error:
+        raise UserError(f"{where} lacks a key: {error}") from error
+
+
+def _allowed(annotation: str) -> tuple[type, ...]:
+    kinds: dict[str, tuple[type, ...]] = {"str": (str,), "int": (int,), "float": (float, int), "bool": (bool,), "None": (type(None),)}
+    return tuple(kind for name, found in kinds.items() if name in annotation for kind in found)
+
+
+def frame(name: str, where: str) -> Frame | None:
+    """The frame called `name`, None for an empty name.
+
+    Raises:
+        UserError: there is no such frame.
+    """
+    if not name:
+        return None
+    if name not in list(Frame):
+        raise UserError(f"no frame '{name}' ({where}). {did_you_mean(name, [str(known) for known in Frame])}")
+    return Frame(name)
+
+
+def home(kind: str) -> Path | None:
+    """The folder `configs/<kind>`, inside the wheel or beside the package; None where there is none."""
+    package = Path(__file__).parent
+    return next((p for p in (package / "_bundled" / "configs" / kind, package.parent / "configs" / kind) if p.is_dir()), None)
+
+
+def models() -> dict[str, Path]:
+    """The declared models by name."""
+    folder = home("models")
+    return {path.stem: path for path in sorted(folder.glob("*.toml"))} if folder else {}
+
+
+def model(name: str) -> ModelConfig | None:
+    """The declared model called `name`, its `source` resolved; None where none is declared."""
+    path = models().get(name)
+    if path is None:
+        return None
+    declared = read(ModelConfig, path)
+    if declared.source.startswith("bundled:"):
+        checkpoint = Path(__file__).parent / "demo" / "checkpoints" / declared.source.removeprefix("bundled:")
+        return build(ModelConfig, {**_table(declared), "source": str(checkpoint)}, str(path))
+    return declared
+
+
+def _table(config: Any) -> dict[str, Any]:
+    return {spec.name: getattr(config, spec.name) for spec in fields(config)}

@@ -1,0 +1,323 @@
+"""Where a benchmark's rows and images come from: the user's folder or the Hugging Face cache, read row by row.
+
+The readers are lazy and name file and row in every error. `resolve` and `decode` are those of `images`.
+"""
+
+import hashlib
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from io import BufferedReader
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .errors import DataError, ImageError
+from .images import decode as decode
+from .images import resolve as resolve
+from .types import Lazy
+
+if TYPE_CHECKING:
+    import pyarrow.parquet
+
+WHOLE = 64 * 2**20
+"""Up to this many bytes a file is fingerprinted whole; above, by its size and its first and last mebibyte."""
+
+CELL = re.compile(r'(?:"([^"]*+(?:""[^"]*+)*+)"|((?!")[^\t]*+))(\t|\Z)')
+"""A cell of a tab-separated record: quoted, with quotes inside doubled, or plain. Python's csv has a global limit on its length."""
+
+Row = dict[str, Any]
+
+
+# ---------------------------------------------------------------- where the data is
+
+
+@dataclass(frozen=True, slots=True)
+class Data:
+    """A benchmark's data: its names on the hub, and what a folder of it must hold."""
+
+    hub: tuple[str, ...]
+    """The data set ids that are accepted, the canonical one first; empty where it is not on the hub."""
+    files: tuple[str, ...]
+    """Annotation files that must be there, as glob patterns below the folder; alternatives are separated by `|`, best first."""
+    licence: str
+    layout: str
+    """What goes where below the folder, for messages."""
+    revision: str = "main"
+
+    def folder(self, given: Path | None, cache: Path | None = None) -> Path:
+        """The folder that holds the data: `given`, else its snapshot in the hub's cache (`cache`, or the hub's own default).
+
+        Nothing is downloaded.
+
+        Raises:
+            DataError: there is no such folder, or an annotation file is missing in it.
+        """
+        if given is None:
+            return self._snapshot(cache)
+        if not given.is_dir():
+            raise DataError(f"expected a folder at {given}, found {'a file' if given.exists() else 'nothing'}. {self._advice()}")
+        self.annotations(given)
+        return given
+
+    def annotations(self, folder: Path) -> list[Path]:
+        """The annotation files below `folder`: for each pattern what its first alternative with a match finds, sorted.
+
+        Raises:
+            DataError: a pattern finds nothing.
+        """
+        found: list[Path] = []
+        for pattern in self.files:
+            matches: list[Path] = []
+            for alternative in pattern.split("|"):
+                matches = matches or sorted(path for path in folder.glob(alternative) if path.is_file())
+            if not matches:
+                here = sorted(path.name for path in folder.iterdir())
+                listed = ", ".join(here[:5]) + (f" and {len(here) - 5} more" if len(here) > 5 else "")
+                raise DataError(f"expected {pattern.replace('|', ' or ')} in {folder}, found {listed or 'nothing'}. {self._advice()}")
+            found += matches
+        return found
+
+    def download(self, cache: Path | None = None) -> Path:
+        """The folder of the newest snapshot of the revision, fetched from the hub; what is in the cache already is not fetched again.
+
+        Raises:
+            DataError: the data is not on the hub, or could not be fetched whole.
+        """
+        from huggingface_hub import snapshot_download
+        from huggingface_hub.errors import RepositoryNotFoundError
+
+        reason = "it is not on the Hugging Face hub"
+        for name in self.hub:
+            try:
+                folder = Path(snapshot_download(name, repo_type="dataset", revision=self.revision, cache_dir=cache))
+            except RepositoryNotFoundError as error:
+                reason = str(error)
+                continue
+            except Exception as error:  # which errors the hub's client lets through depends on its version's HTTP library
+                raise DataError(
+                    f"{name} could not be downloaded: {error}. Run it again to go on. {self._advice()}"
+                ) from error
+            self.annotations(folder)
+            return folder
+        raise DataError(f"no data to download: {reason}. {self._advice()}")
+
+    def fingerprint(self, folder: Path) -> str:
+        """The sha256 over the relative paths and contents of the annotation files, the same for the same files anywhere.
+
+        Images are not part of it. Files above `WHOLE` bytes count by their size, beginning and end.
+        """
+        digest = hashlib.sha256()
+        for path in self.annotations(folder):
+            size = path.stat().st_size
+            digest.update(f"{path.relative_to(folder).as_posix()}\0{size}\0".encode())
+            with path.open("rb") as file:
+                if size > WHOLE:
+                    digest.update(file.read(2**20))
+                    file.seek(size - 2**20)
+                while block := file.read(2**20):
+                    digest.update(block)
+        return digest.hexdigest()
+
+    def _snapshot(self, cache: Path | None) -> Path:
+        from huggingface_hub import snapshot_download
+        from huggingface_hub.errors import LocalEntryNotFoundError
+
+        for name in self.hub:
+            try:
+                folder = snapshot_download(name, repo_type="dataset", revision=self.revision, cache_dir=cache, local_files_only=True)
+            except LocalEntryNotFoundError:
+                continue
+            self.annotations(Path(folder))
+            return Path(folder)
+        raise DataError(f"no data: {' or '.join(self.hub) or 'a folder'} is not in the Hugging Face cache. {self._advice()}")
+
+    def _advice(self) -> str:
+        fetch = f"fetch {self.hub[0]} by `evalkit data TASK --download`, or name" if self.hub else "name"
+        return f"Next: {fetch} a folder with --data DIR. Its layout: {self.layout}"
+
+
+def check_published(task_name: str, published: Mapping[str, int], counts: Mapping[str, int]) -> list[str]:
+    """A sentence for each count that differs from the published one; both map `rows`, tags and `answer=...` to numbers.
+
+    >>> check_published("vstar", {"rows": 191, "answer=A": 71, "spatial": 76}, {"rows": 190, "answer=A": 70, "spatial": 76})
+    ['expected 191 rows in vstar, got 190', 'expected 71 rows with answer A in vstar, got 70']
+    """
+
+    def named(key: str) -> str:
+        if key == "rows":
+            return "rows"
+        return f"rows with answer {key[7:]}" if key.startswith("answer=") else f"rows tagged {key}"
+
+    differ = [(key, number) for key, number in published.items() if counts.get(key, 0) != number]
+    return [f"expected {number} {named(key)} in {task_name}, got {counts.get(key, 0)}" for key, number in differ]
+
+
+# ---------------------------------------------------------------- readers
+
+
+def require(row: Mapping[str, Any], keys: Sequence[str] | Mapping[str, Any], where: str) -> None:
+    """Checks that a row has these columns and, where `keys` maps them to a type or a tuple of types, values of that type.
+
+    Raises:
+        DataError: it has not; the message names what was expected, what is there, and `where`.
+
+    >>> require({"text": "Which?", "label": "A"}, {"text": str, "label": str}, "rows.jsonl, row 1")
+    """
+    if any(key not in row for key in keys):
+        raise DataError(f"expected the columns {', '.join(keys)} in {where}, got {', '.join(map(str, row)) or 'none'}")
+    for key, kind in keys.items() if isinstance(keys, Mapping) else ():
+        if not isinstance(row[key], kind):
+            expected = " or ".join(one.__name__ for one in (kind if isinstance(kind, tuple) else (kind,)))
+            raise DataError(f"expected {expected} in column {key} of {where}, got {row[key]!r:.60}")
+
+
+def read_jsonl(path: Path) -> Iterator[Row]:
+    """The objects of a JSON-lines file, one per line; empty lines are skipped.
+
+    Raises:
+        DataError: no such file, or a line is not UTF-8 or not a JSON object, as where the file was cut off.
+    """
+    with _opened(path) as file:
+        for number, line in enumerate(file, 1):
+            where = f"{path}, line {number}"
+            if line.strip():
+                row = _json(_utf8(line, where), where)
+                if not isinstance(row, dict):
+                    raise DataError(f"expected a JSON object in {where}, got {type(row).__name__}")
+                yield row
+
+
+def read_json(path: Path) -> Any:
+    """The value of a JSON file.
+
+    Raises:
+        DataError: no such file, or it is not UTF-8 or not JSON, as where it was cut off.
+    """
+    with _opened(path) as file:
+        return _json(_utf8(file.read(), str(path)), str(path))
+
+
+def read_tsv(path: Path) -> Iterator[dict[str, str]]:
+    """The rows of a tab-separated file with a header, as text; cells may be quoted, hold line breaks and be of any length.
+
+    Raises:
+        DataError: no such file, not UTF-8, or a row without as many cells as the header, as where the file was cut off.
+    """
+    header: list[str] = []
+    for where, cells in _records(path):
+        if header and len(cells) != len(header):
+            raise DataError(f"expected {len(header)} cells in {where}, got {len(cells)}: is the file cut off?")
+        if header:
+            yield dict(zip(header, cells, strict=True))
+        header = header or cells
+    if not header:
+        raise DataError(f"expected a header in {path}, got an empty file")
+
+
+def read_parquet(path: Path, columns: Sequence[str], images: Sequence[str] = ()) -> Iterator[Row]:
+    """The rows of a Parquet file, one row group in memory at a time.
+
+    The columns named by `images` (binary, or the hub's {bytes, path}) come as `Lazy`: they are read when wanted, with their row
+    group, of which the two last used are kept.
+
+    Raises:
+        DataError: no such file, not Parquet or cut off, or a column is missing.
+    """
+    held = set(_parquet(path).schema_arrow.names)
+    if not held >= {*columns, *images}:
+        raise DataError(f"expected the columns {', '.join([*columns, *images])} in {path}, got {', '.join(sorted(held))}")
+
+    @lru_cache(maxsize=2)
+    def group_of(group: int, column: str) -> list[Any]:
+        cells: list[Any] = _row_group(path, group, [column])[column]
+        return cells
+
+    def lazy(group: int, index: int, column: str, number: int) -> Lazy:
+        name = f"{path}, row {number}, column {column}"
+        return Lazy(name, lambda: _bytes(group_of(group, column)[index], name))
+
+    number = 0
+    for group in range(_parquet(path).num_row_groups):
+        cells = _row_group(path, group, list(columns))
+        for index in range(len(next(iter(cells.values())))):
+            row = {column: cells[column][index] for column in columns}
+            yield row | {column: lazy(group, index, column, number) for column in images}
+            number += 1
+
+
+def _opened(path: Path) -> BufferedReader:
+    try:
+        return path.open("rb")
+    except OSError as error:
+        raise DataError(f"expected a file at {path}, got: {error.strerror}. `evalkit data TASK` says what belongs there") from error
+
+
+def _utf8(data: bytes, where: str) -> str:
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise DataError(f"expected UTF-8 text in {where}, got byte {data[error.start]:#04x}: is it in another encoding?") from error
+
+
+def _records(path: Path) -> Iterator[tuple[str, list[str]]]:
+    """Where each record of a tab-separated file starts, and its cells."""
+    record, where = "", ""
+    with _opened(path) as file:
+        for number, line in enumerate(file, 1):
+            where = where if record else f"{path}, line {number}"
+            text = _utf8(line, f"{path}, line {number}")
+            record += text
+            cells = _cells(record.rstrip("\r\n")) if '"' in text or record == text else []
+            if cells and record.strip("\r\n"):
+                yield where, cells
+            record = "" if cells else record
+    if record:
+        raise DataError(f"expected the closing quote of a cell in {where}, got the end of the file: is it cut off?")
+
+
+def _cells(record: str) -> list[str]:
+    """The cells of a record, which holds at least one; none where a quoted cell goes on in the next line."""
+    cells, at = [], 0
+    while match := CELL.match(record, at):
+        cells.append(match[2] if match[1] is None else match[1].replace('""', '"'))
+        if not match[3]:
+            return cells
+        at = match.end()
+    return []
+
+
+def _json(text: str, where: str) -> Any:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        raise DataError(f"expected JSON in {where}, got: {error}; is the file cut off? Fetch it again") from error
+
+
+def _parquet(path: Path) -> "pyarrow.parquet.ParquetFile":
+    import pyarrow
+    import pyarrow.parquet
+
+    _opened(path).close()
+    try:
+        return pyarrow.parquet.ParquetFile(path)
+    except (OSError, pyarrow.ArrowException) as error:
+        raise DataError(f"expected a Parquet file at {path}, got: {error}; is it cut off? Fetch it again") from error
+
+
+def _row_group(path: Path, group: int, columns: list[str]) -> dict[str, list[Any]]:
+    import pyarrow
+
+    try:
+        cells: dict[str, list[Any]] = _parquet(path).read_row_group(group, columns=columns).to_pydict()
+    except (OSError, pyarrow.ArrowException) as error:
+        raise DataError(f"row group {group} of {path} cannot be read: {error}; is the file whole? Fetch it again") from error
+    return cells
+
+
+def _bytes(cell: Any, name: str) -> bytes:
+    data = cell.get("bytes") if isinstance(cell, dict) else cell
+    if not isinstance(data, bytes):
+        raise ImageError(f"expected an image's bytes in {name}, got {type(data).__name__}")
+    return data

@@ -1,0 +1,261 @@
+"""Train the demo checkpoint from scratch: `python -m evalkit.demo.train OUT`. Resumable: the same command goes on.
+
+Two stages, on the training split of the `shapes` task only:
+
+1. `sight`: the vision tower alone learns, for each image token, whether an object's centre lies in its cell, its colour,
+   its form and its box.
+2. `speech`: the whole model learns the replies. Beside the next-token loss a linear probe on the image tokens inside the
+   language model learns which place each object has in the reply; it is thrown away after training.
+"""
+
+import argparse
+import json
+import math
+import os
+import random
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from . import architecture
+from .lessons import Lesson, lesson
+
+SEED = 20261122
+BATCH = {"sight": 48, "speech": 32}
+SORTED = 6  # batches drawn together and sorted by length, so that little is padded
+RATE = {"sight": 2e-3, "speech": 1.5e-3}
+WARMUP = 150
+MATCHED, RANKED = 2, 3  # the language model's layers (counted from 1) whose image tokens the two probes read
+RANKS = 7  # not in the reply, or its 1st to 6th box
+ANSWER_WEIGHT = 4.0  # of the tokens that decide: the answer, and whether another box follows
+
+
+class Trainee(nn.Module):
+    """The model with the two heads that only training uses."""
+
+    def __init__(self, words: Any) -> None:
+        super().__init__()
+        self.model = architecture.model(words, SEED)
+        self.sight = nn.Linear(architecture.WIDTH, 1 + 4 + 3 + 4)
+        self.match = nn.Linear(architecture.WIDTH, 1)
+        self.rank = nn.Linear(architecture.WIDTH, RANKS)
+        self.words = words
+        self.model.model.visual.patch_embed = StillPatchEmbed(self.model.model.visual.patch_embed)
+        self.seen: dict[str, Tensor] = {}
+        layers = self.model.model.language_model.layers
+        for name, module in {"match": layers[MATCHED - 1], "rank": layers[RANKED - 1], "sight": self.model.model.visual}.items():
+            module.register_forward_hook(self._keeper(name))
+
+    def _keeper(self, name: str) -> Callable[..., None]:
+        def keep(module: nn.Module, inputs: Any, output: Any) -> None:
+            self.seen[name] = output.pooler_output if name == "sight" else output[0] if isinstance(output, tuple) else output
+
+        return keep
+
+
+def batches(shapes: Any, stage: str, first: int, last: int) -> Iterator[list[Lesson]]:
+    """The batches of steps `first` to `last` of a stage, a function of the step alone; no lesson comes twice."""
+    size = BATCH[stage]
+    offset = {"sight": 0, "speech": 10_000_000}[stage]
+    for group in range(first // SORTED, -(-last // SORTED)):
+        base = offset + group * SORTED * size
+        drawn = sorted((lesson(shapes, base + i) for i in range(SORTED * size)), key=lambda item: len(item.reply) + 4 * len(item.cells))
+        order = random.Random(f"{stage}/{group}").sample(range(SORTED), SORTED)
+        for place, part in enumerate(order):
+            if first <= group * SORTED + place < last:
+                yield drawn[part * size : (part + 1) * size]
+
+
+def pixels(batch: list[Lesson]) -> tuple[Tensor, Tensor]:
+    """Patches (n, 768) in [-1, 1], one frame of the processor's two, and the grids (images, 3) in patches."""
+    cut = torch.cat([torch.from_numpy(item.patches) for item in batch]).float().div_(127.5).sub_(1)
+    grids = torch.tensor([[1, item.grid[0] * architecture.MERGE, item.grid[1] * architecture.MERGE] for item in batch])
+    return cut.flatten(1), grids
+
+
+class StillPatchEmbed(nn.Module):
+    """The patch embedding of a still image, whose two frames are equal: half the work of the convolution, same weights."""
+
+    def __init__(self, embed: nn.Module) -> None:
+        super().__init__()
+        self.proj = embed.proj
+
+    def forward(self, values: Tensor) -> Tensor:
+        return F.linear(values, self.proj.weight.sum(2).flatten(1), self.proj.bias)
+
+
+def sight_loss(trainee: Trainee, batch: list[Lesson], shapes: Any) -> Tensor:
+    """Objectness, colour, form and box of the object in each cell."""
+    values, grids = pixels(batch)
+    trainee.model.model.visual(values, grid_thw=grids)
+    return seen_loss(trainee, batch, shapes)
+
+
+def seen_loss(trainee: Trainee, batch: list[Lesson], shapes: Any) -> Tensor:
+    """The loss of stage one on what the vision tower last saw."""
+    seen = trainee.sight(trainee.seen["sight"])
+    colours, forms = list(shapes.COLOURS), list(shapes.FORMS)
+    present, where, start = torch.zeros(len(seen)), [], 0
+    colour, form, boxes = [], [], []
+    for item in batch:
+        for cell, thing in zip(item.cells, item.drawn.objects, strict=True):
+            where.append(start + cell)
+            colour.append(colours.index(thing.colour))
+            form.append(forms.index(thing.form))
+            sides = (item.drawn.width, item.drawn.height) * 2
+            boxes.append([v / side for v, side in zip(thing.box, sides, strict=True)])
+        start += item.grid[0] * item.grid[1]
+    present[where] = 1
+    found = seen[where]
+    return (
+        4 * F.binary_cross_entropy_with_logits(seen[:, 0], present)
+        + F.cross_entropy(found[:, 1:5], torch.tensor(colour))
+        + F.cross_entropy(found[:, 5:8], torch.tensor(form))
+        + 20 * F.smooth_l1_loss(found[:, 8:], torch.tensor(boxes), beta=0.02)
+    )
+
+
+def speech_loss(trainee: Trainee, batch: list[Lesson], shapes: Any) -> Tensor:
+    """Next-token loss over the replies, plus the probe's loss over the image tokens."""
+    words, image_pad = trainee.words, trainee.model.config.image_token_id
+    rows, starts, ranks = [], [], []
+    for item in batch:
+        tokens = item.grid[0] * item.grid[1]
+        prompt = words(f"<|im_start|>user\n{item.prompt}<|vision_start|>").input_ids + [image_pad] * tokens
+        prompt += words("<|vision_end|><|im_end|>\n<|im_start|>assistant\n").input_ids
+        rows.append(prompt + words(item.reply + "<|im_end|>").input_ids)
+        starts.append(len(prompt))
+        rank = torch.zeros(tokens, dtype=torch.long)
+        rank[[item.cells[i] for i in item.evidence]] = torch.arange(1, len(item.evidence) + 1)
+        ranks.append(rank)
+    length = max(map(len, rows))
+    ids = torch.full((len(rows), length), trainee.model.config.text_config.pad_token_id)
+    mask, weight = torch.zeros_like(ids), torch.zeros(ids.shape)
+    deciding = torch.zeros(len(words), dtype=torch.bool)
+    deciding[_deciding(words)] = True
+    for i, (row, start) in enumerate(zip(rows, starts, strict=True)):
+        ids[i, : len(row)] = torch.tensor(row)
+        mask[i, : len(row)] = 1
+        weight[i, start : len(row)] = 1
+        weight[i, start : len(row)][deciding[ids[i, start : len(row)]]] = ANSWER_WEIGHT
+        weight[i, len(row) - 3 : len(row) - 1] = ANSWER_WEIGHT
+    values, grids = pixels(batch)
+    logits = trainee.model(
+        input_ids=ids, attention_mask=mask, pixel_values=values, image_grid_thw=grids, mm_token_type_ids=(ids == image_pad).int(), use_cache=False
+    ).logits
+    token = F.cross_entropy(logits[:, :-1].flatten(0, 1), ids[:, 1:].flatten(), reduction="none")
+    spoken = (token * weight[:, 1:].flatten()).sum() / weight.sum()
+    rank = torch.cat(ranks)
+    image = ids == image_pad
+    matched = F.binary_cross_entropy_with_logits(
+        trainee.match(trainee.seen["match"][image])[:, 0], (rank > 0).float(), pos_weight=torch.tensor(4.0)
+    )
+    weights = torch.ones(RANKS)
+    weights[0] = 0.25
+    ranked = F.cross_entropy(trainee.rank(trainee.seen["rank"][image]), rank, weight=weights)
+    return spoken + matched + ranked + 0.2 * seen_loss(trainee, batch, shapes)
+
+
+def _deciding(words: Any) -> list[int]:
+    """The tokens that say whether another box follows."""
+    return [words(text).input_ids[0] for text in (' {"bbox_2d": [', " </think>")]
+
+
+def corpus(shapes: Any) -> list[str]:
+    """The texts that the tokenizer is trained on."""
+    taught = [lesson(shapes, index) for index in range(4000)]
+    return [text for item in taught for text in (f"user\n{item.prompt.replace(architecture.GROUNDED_SUFFIX, '')}", f"assistant\n{item.reply}")]
+
+
+def train(shapes: Any, out: Path, steps: dict[str, int], early: int, log: Any) -> None:
+    """Run both stages, saving the state every 250 steps and `demo-early` after `early` steps of speech."""
+    from transformers import AutoTokenizer
+
+    out.mkdir(parents=True, exist_ok=True)
+    if not (out / "words" / "tokenizer.json").exists():
+        architecture.tokenizer(corpus(shapes)).save_pretrained(out / "words")
+    words = AutoTokenizer.from_pretrained(out / "words")
+    trainee = Trainee(words)
+    state = out / "state.pt"
+    done = {"sight": 0, "speech": 0}
+    optimiser = None
+    saved = torch.load(state, weights_only=True) if state.exists() else None
+    if saved:
+        trainee.load_state_dict(saved["trainee"])
+        done = saved["done"]
+    for stage, total in steps.items():
+        if done[stage] >= total:
+            continue
+        loss_of = sight_loss if stage == "sight" else speech_loss
+        trained = [*trainee.model.model.visual.parameters(), *trainee.sight.parameters()] if stage == "sight" else list(trainee.parameters())
+        optimiser = torch.optim.AdamW(trained, lr=RATE[stage], weight_decay=0.01, betas=(0.9, 0.95))
+        if saved and done[stage]:
+            optimiser.load_state_dict(saved["optimiser"])
+        running, started, first = None, time.time(), done[stage]
+        lessons = batches(shapes, stage, first, total)
+        for step in range(first, total):
+            for group in optimiser.param_groups:
+                group["lr"] = RATE[stage] * min(1, (step + 1) / WARMUP) * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * step / total)))
+            loss = loss_of(trainee, next(lessons), shapes)
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(trained, 1.0)
+            optimiser.step()
+            optimiser.zero_grad()
+            running = loss.item() if running is None else 0.98 * running + 0.02 * loss.item()
+            done[stage] = step + 1
+            if done[stage] % 50 == 0:
+                log(stage, done[stage], running, (time.time() - started) / (done[stage] - first))
+            if done[stage] % 250 == 0 or done[stage] == total:
+                parts = {"trainee": trainee.state_dict(), "optimiser": optimiser.state_dict(), "done": done}
+                torch.save(parts, state.with_suffix(".part"))
+                os.replace(state.with_suffix(".part"), state)
+            if stage == "speech" and done[stage] == early:
+                save(trainee, out / "demo-early")
+    save(trainee, out / "demo")
+
+
+def save(trainee: Trainee, folder: Path) -> None:
+    """Write the checkpoint in bfloat16 with its processor, as `from_pretrained` reads it."""
+    copy = architecture.model(trainee.words, SEED)
+    copy.load_state_dict(trainee.model.state_dict())
+    copy.to(torch.bfloat16).save_pretrained(folder)
+    architecture.processor(trainee.words).save_pretrained(folder)
+
+
+def main() -> None:
+    import importlib.util
+
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--sight", type=int, default=1500)
+    parser.add_argument("--speech", type=int, default=8000)
+    parser.add_argument("--early", type=int, default=1000)
+    parser.add_argument("--threads", type=int, default=2)
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    torch.set_flush_denormal(True)  # gradients of what is learned become denormal, which is many times slower
+    place = Path(__file__).parents[2] / "tasks" / "shapes.py"
+    spec = importlib.util.spec_from_file_location("shapes", place)
+    shapes = importlib.util.module_from_spec(spec)
+    import sys
+
+    sys.modules["shapes"] = shapes
+    spec.loader.exec_module(shapes)
+    curve = arguments.out / "curve.jsonl"
+
+    def log(stage: str, step: int, loss: float, seconds: float) -> None:
+        line = {"stage": stage, "step": step, "loss": round(loss, 4), "seconds_per_step": round(seconds, 3)}
+        with curve.open("a") as file:
+            file.write(json.dumps(line) + "\n")
+        print(line, flush=True)
+
+    train(shapes, arguments.out, {"sight": arguments.sight, "speech": arguments.speech}, arguments.early, log)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,251 @@
+"""A checkpoint as transformers loads it, with the hash of everything in it that changes answers."""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..errors import UserError
+from ..geometry import Frame
+from ..types import sha256
+
+FRAMES = {
+    "internvl": Frame.THOUSAND,
+    "qwen2_vl": Frame.THOUSAND,
+    "qwen2_5_vl": Frame.SEEN,
+    "qwen3_vl": Frame.THOUSAND,
+    "qwen3_vl_moe": Frame.THOUSAND,
+}
+"""In what each architecture (`model_type`) writes coordinates, by its authors; the others declare theirs in a config."""
+NOT_WEIGHTS = ["*.gguf", "*.h5", "*.msgpack", "*.onnx", "*.pth", "original/*"]
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """A model with its processor, ready to answer."""
+
+    model: Any
+    processor: Any
+    name: str
+    fingerprint: str
+    frame: Frame | None
+    details: Mapping[str, Any]
+
+
+def load(
+    source: Any,
+    processor: Any,
+    *,
+    dtype: Any,
+    device: str | None,
+    adapter: str | Path | None,
+    trust_remote_code: bool,
+    attn_implementation: str | None,
+    cache: Path | None,
+) -> Checkpoint:
+    """The checkpoint of a directory or hub id, or the loaded model given as `source`.
+
+    Raises:
+        UserError: torch is not installed, or something is not there or not what it should be.
+    """
+    torch, transformers = _libraries()
+    loaded = not isinstance(source, str | Path)
+    if loaded:
+        if processor is None:
+            raise UserError("expected a processor beside a loaded model, got none: pass processor=AutoProcessor.from_pretrained(...)")
+        model, weights = source.eval(), _tensors_hash(source)
+        reader = _processor(processor, trust_remote_code) if isinstance(processor, str | Path) else processor
+    else:
+        place = folder(source)
+        weights = files_hash(_weight_files(place, trust_remote_code), cache)
+        _check_architecture(place, trust_remote_code)
+        reader = processor if processor is not None and not isinstance(processor, str | Path) else None
+        reader = reader or _processor(processor or place, trust_remote_code)
+        device = device or _device(torch)
+        asked = dtype or ("float32" if device == "cpu" else "auto")
+        model = _model(place, asked, device, trust_remote_code, attn_implementation)
+    _check_processor(reader, source)
+    adapted = ""
+    if adapter:
+        model, adapted = _adapted(model, Path(adapter), cache)
+    config = model.config
+    details = {
+        "engine": "transformers",
+        "model_type": config.model_type,
+        "device": str(model.device),
+        "dtype": str(model.dtype).removeprefix("torch."),
+        "attn_implementation": getattr(config, "_attn_implementation", None),
+        "weights": weights,
+        "adapter": adapted,
+        "processor": _processor_hash(reader),
+        "torch": torch.__version__,
+        "transformers": transformers.__version__,
+    }
+    changing = {key: details[key] for key in ("engine", "dtype", "attn_implementation", "weights", "adapter", "processor")}
+    changing["version"] = ".".join(transformers.__version__.split(".")[:2])
+    name = Path(getattr(config, "_name_or_path", "") or type(model).__name__).name if loaded else Path(source).name
+    return Checkpoint(model, reader, name, sha256(json.dumps(changing, sort_keys=True)), FRAMES.get(config.model_type), details)
+
+
+def folder(source: str | Path) -> Path:
+    """The directory of a checkpoint: `source` itself, or where the hub's client put the repository of that id.
+
+    Raises:
+        UserError: there is neither.
+    """
+    path = Path(source).expanduser()
+    if path.is_dir():
+        return path
+    if isinstance(source, Path) or source.startswith((".", "/", "~")) or source.count("/") > 1:
+        raise UserError(f"expected a checkpoint's directory, got '{source}': there is no such directory")
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    try:
+        return Path(snapshot_download(source, ignore_patterns=NOT_WEIGHTS))
+    except (OSError, HfHubHTTPError, HFValidationError, LocalEntryNotFoundError) as error:
+        raise UserError(f"expected a directory or a model of the hub, got '{source}': no such directory, and {_first(error)}") from error
+
+
+def files_hash(paths: Iterable[Path], cache: Path | None = None) -> str:
+    """The sha256 of the files' names and contents, in order of name.
+
+    A file's own hash is kept in `cache`/weights.json under its path, size, time of change and inode, so that big files are read once.
+    """
+    book = cache / "weights.json" if cache else None
+    known: dict[str, str] = {}
+    if book and book.is_file():
+        try:
+            known = json.loads(book.read_text("utf-8"))
+        except ValueError:
+            known = {}  # a damaged cache costs one more reading of the weights
+    found, before = [], len(known)
+    for path in sorted(paths):
+        stat = path.stat()
+        key = f"{path.resolve()} {stat.st_size} {stat.st_mtime_ns} {stat.st_ino}"
+        if key not in known:
+            with path.open("rb") as file:
+                known[key] = hashlib.file_digest(file, "sha256").hexdigest()
+        found.append(f"{path.name} {known[key]}")
+    if book and len(known) > before:
+        book.parent.mkdir(parents=True, exist_ok=True)
+        fresh = book.with_name(f"{book.name}.{os.getpid()}")
+        fresh.write_text(json.dumps(known, indent=0, sort_keys=True), "utf-8")
+        fresh.replace(book)
+    return sha256("\n".join(found))
+
+
+def _libraries() -> tuple[Any, Any]:
+    try:
+        import torch
+        import torchvision  # noqa: F401 - the image processors need it, and would say so less plainly
+        import transformers
+    except ImportError as error:
+        raise UserError(
+            f"the transformers engine needs torch, torchvision and transformers ({error}): pip install 'evalkit[transformers]'"
+        ) from error
+    return torch, transformers
+
+
+def _device(torch: Any) -> str:
+    return "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+def _weight_files(place: Path, trust_remote_code: bool) -> list[Path]:
+    if not (place / "config.json").is_file():
+        raise UserError(f"expected a checkpoint in {place}, found no config.json: name the directory that holds it")
+    weights = list(place.glob("*.safetensors")) or list(place.glob("*.bin"))
+    if not weights:
+        raise UserError(f"expected weights in {place}, found no *.safetensors and no *.bin: is the download complete?")
+    return [*weights, place / "config.json", *(place.glob("*.py") if trust_remote_code else ())]
+
+
+def _check_architecture(place: Path, trust_remote_code: bool) -> None:
+    from transformers import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING, AutoConfig
+
+    try:
+        config = AutoConfig.from_pretrained(place, trust_remote_code=trust_remote_code)
+    except (OSError, ValueError, KeyError) as error:
+        raise UserError(f"the config of {place} cannot be read: {_first(error)}") from error
+    if type(config) not in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING and "AutoModelForImageTextToText" not in getattr(config, "auto_map", {}):
+        raise UserError(
+            f"expected a vision-language checkpoint in {place}, got one of type '{config.model_type}', which reads no images: "
+            "choose a checkpoint with a vision tower"
+        )
+
+
+def _processor(place: str | Path, trust_remote_code: bool) -> Any:
+    from transformers import AutoProcessor
+
+    try:
+        return AutoProcessor.from_pretrained(folder(place), trust_remote_code=trust_remote_code)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(f"expected a processor in {place}, got none that loads: name one with --processor DIR ({_first(error)})") from error
+
+
+def _check_processor(reader: Any, source: Any) -> None:
+    where = source if isinstance(source, str | Path) else "the loaded model"
+    if getattr(reader, "image_processor", None) is None or getattr(reader, "tokenizer", None) is None:
+        raise UserError(
+            f"expected a processor of images and text for {where}, got a {type(reader).__name__}: name one with --processor DIR"
+        )
+    if not (getattr(reader, "chat_template", None) or reader.tokenizer.chat_template):
+        raise UserError(f"the processor for {where} has no chat template: name one that has with --processor DIR")
+
+
+def _model(place: Path, dtype: Any, device: str, trust_remote_code: bool, attn_implementation: str | None) -> Any:
+    from transformers import AutoModelForImageTextToText
+
+    options: dict[str, Any] = {"attn_implementation": attn_implementation} if attn_implementation else {}
+    if device == "auto":
+        options["device_map"] = "auto"
+    try:
+        model = AutoModelForImageTextToText.from_pretrained(place, dtype=dtype, trust_remote_code=trust_remote_code, **options)
+        return (model if device == "auto" else model.to(device)).eval()
+    except (OSError, ValueError, KeyError, ImportError, RuntimeError, AttributeError) as error:
+        raise UserError(f"the checkpoint {place} does not load on {device} as {dtype}: {_first(error)}") from error
+
+
+def _adapted(model: Any, place: Path, cache: Path | None) -> tuple[Any, str]:
+    """The model with a LoRA merged into its weights, and the adapter's hash."""
+    files = [path for path in (place / "adapter_config.json", *place.glob("adapter_model.*")) if path.is_file()]
+    if len(files) < 2:
+        raise UserError(f"expected adapter_config.json and adapter_model.safetensors in {place}: name the directory that holds the adapter")
+    try:
+        from peft import PeftModel
+    except ImportError as error:
+        raise UserError("an adapter needs peft: pip install peft") from error
+    try:
+        return PeftModel.from_pretrained(model, place).merge_and_unload().eval(), files_hash(files, cache)
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
+        raise UserError(f"the adapter in {place} does not fit the checkpoint: {_first(error)}") from error
+
+
+def _tensors_hash(model: Any) -> str:
+    """The sha256 of a loaded model's config and of the bytes of its tensors, one after the other."""
+    import torch
+
+    config = {key: value for key, value in model.config.to_dict().items() if key not in ("_name_or_path", "transformers_version")}
+    digest = hashlib.sha256(json.dumps(config, sort_keys=True, default=str).encode())
+    for name, tensor in sorted(model.state_dict().items()):
+        digest.update(f"\n{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()
+
+
+def _processor_hash(reader: Any) -> str:
+    tokenizer = reader.tokenizer
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    words: Any = json.loads(backend.to_str()) if backend is not None else sorted(tokenizer.get_vocab().items())
+    if backend is not None:
+        words.update(padding=None, truncation=None)  # set by every call, and no property of the tokenizer
+    form = [type(reader).__name__, reader.image_processor.to_dict(), reader.chat_template or tokenizer.chat_template, words]
+    return sha256(json.dumps(form, sort_keys=True, default=str))
+
+
+def _first(error: Exception) -> str:
+    """The first line of an error's words."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

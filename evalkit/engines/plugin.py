@@ -1,0 +1,134 @@
+"""Your own model behind the engine's one method: `plugin:path.py:Class`.
+
+The file is trusted code: it is run as it is, with your rights. The class is made without arguments and has one of
+
+    def answer(self, request: Request) -> Response          # everything in your hands
+    def generate(self, messages, images) -> str             # chat dicts with {"type": "image"} placeholders, PIL images in order
+
+either of them `async` if you like. A plain method is called from one thread, one call after the other. With `generate`, evalkit
+decodes the images, hands a prefill over as a last message of role `assistant`, and cuts the reply at a stop string; the
+rest of the sampling is the class's own. Optional attributes: `name`, `frame` (`original`, `seen`, `unit`, `thousand`),
+`fingerprint` (whatever else changes its answers, such as the weights' version), `answers` (the request kinds that `answer`
+serves, "generate" unless it says more), and a method `close`.
+"""
+
+import asyncio
+import hashlib
+import importlib.util
+import inspect
+import sys
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from ..data import decode
+from ..errors import EvalkitError, Gap, UserError, did_you_mean
+from ..geometry import Frame
+from ..types import Generate, ModelInfo, Request, Response, images_of, sha256
+from .common import admit, chat, cut
+
+
+class Plugin:
+    """An engine around an object that has `answer` or `generate`."""
+
+    def __init__(self, wrapped: Any, info: ModelInfo) -> None:
+        self.info = info
+        self._wrapped = wrapped
+        self._thread = ThreadPoolExecutor(1, "plugin")
+
+    async def answer(self, request: Request) -> Response:
+        """What the plugin answered.
+
+        Raises:
+            Gap: it raised, or returned something else than a response or a text.
+            Refused: the request's kind is not among those it serves.
+        """
+        admit(self.info, request)
+        try:
+            if hasattr(self._wrapped, "answer"):
+                response: Response = _expect(Response, await self._call(self._wrapped.answer, lambda: (request,)))
+                return response
+            assert isinstance(request.kind, Generate)
+            text: str = _expect(str, await self._call(self._wrapped.generate, lambda: _generate_arguments(request)))
+        except EvalkitError:
+            raise
+        except Exception as error:
+            raise Gap(f"the plugin {self.info.name} raised {type(error).__name__}: {error}") from error
+        return Response(cut(text, request.kind.sampling.stop)[0])
+
+    def close(self) -> None:
+        """Lets the thread go, and closes the plugin if it can be closed."""
+        self._thread.shutdown(wait=False, cancel_futures=True)
+        if hasattr(self._wrapped, "close"):
+            self._wrapped.close()
+
+    async def _call(self, method: Callable[..., Any], arguments: Callable[[], tuple[Any, ...]]) -> Any:
+        """The method's result. Images are decoded on the plugin's thread, never on the event loop."""
+        loop = asyncio.get_running_loop()
+        if inspect.iscoroutinefunction(method):
+            return await method(*await loop.run_in_executor(self._thread, arguments))
+        return await loop.run_in_executor(self._thread, lambda: method(*arguments()))
+
+
+def load(spec: str) -> Plugin:
+    """The engine of `path.py:Class`. Its fingerprint is the file's sha256, the class's name and the class's own `fingerprint`.
+
+    Raises:
+        UserError: no such file or class, the file or the class does not load, or the class has neither method.
+    """
+    place, _, name = spec.rpartition(":")
+    path = Path(place).expanduser()
+    if not place or not path.is_file():
+        raise UserError(f"expected a plugin as path.py:Class, got '{spec}': there is no file '{place or name}'")
+    kind = _class(path, name)
+    try:
+        wrapped = kind()
+    except Exception as error:
+        raise UserError(f"the plugin {name} of {path} cannot be made: {type(error).__name__}: {error}") from error
+    if not callable(getattr(wrapped, "answer", None)) and not callable(getattr(wrapped, "generate", None)):
+        raise UserError(f"expected {name} in {path} to have answer(request) or generate(messages, images), found neither")
+    frame = getattr(wrapped, "frame", None)
+    if frame is not None and frame not in list(Frame):
+        raise UserError(f"expected {name}.frame in {path} to be a frame, got '{frame}'. {did_you_mean(str(frame), [*Frame])}")
+    file_hash = hashlib.sha256(path.read_bytes()).hexdigest()
+    info = ModelInfo(
+        name=str(getattr(wrapped, "name", name)),
+        fingerprint=sha256(f"plugin {file_hash} {name} {getattr(wrapped, 'fingerprint', '')}"),
+        frame=None if frame is None else Frame(frame),
+        answers=frozenset(getattr(wrapped, "answers", ("generate",)) if hasattr(wrapped, "answer") else ("generate",)),
+        details={"engine": "plugin", "class": name, "file": file_hash},
+    )
+    return Plugin(wrapped, info)
+
+
+def _class(path: Path, name: str) -> Callable[[], Any]:
+    key = f"evalkit_plugin_{path.stem}_{sha256(str(path.resolve()))[:12]}"
+    spec = importlib.util.spec_from_file_location(key, path)
+    if spec is None or spec.loader is None:
+        raise UserError(f"expected a plugin as path.py:Class, got the file {path}: give it the ending .py")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[key] = module
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        del sys.modules[key]
+        raise UserError(f"the plugin file {path} does not load: {type(error).__name__}: {error}") from error
+    classes = [word for word, value in vars(module).items() if inspect.isclass(value) and value.__module__ == key]
+    if name not in classes:
+        raise UserError(f"no class '{name}' in the plugin file {path}. {did_you_mean(name, classes)}")
+    return getattr(module, name)  # type: ignore[no-any-return]
+
+
+def _generate_arguments(request: Request) -> tuple[list[dict[str, Any]], list[Any]]:
+    assert isinstance(request.kind, Generate)
+    messages = chat(request.kind)
+    if request.kind.prefill:
+        messages.append({"role": "assistant", "content": [{"type": "text", "text": request.kind.prefill}]})
+    return messages, [decode(image) for image in images_of(request)]
+
+
+def _expect(kind: type, value: Any) -> Any:
+    if not isinstance(value, kind):
+        raise TypeError(f"expected it to return {kind.__name__}, got {type(value).__name__}")
+    return value

@@ -1,0 +1,118 @@
+"""Engines without weights: a function that replies, and three answerers with a known score (oracle, mute, guess).
+
+The oracle must reach 100% on every task, the mute one be unparsed everywhere, and the guesser land on the chance level;
+whatever else they reach is a fault of the harness, not of a model.
+"""
+
+import json
+import random
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from ..errors import Refused
+from ..geometry import Box, Frame, Size, from_original
+from ..types import Generate, Image, ModelInfo, Request, Response, Sample, images_of
+from .common import admit
+
+LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+
+
+class Scripted:
+    """An engine whose every answer is what `reply` returns for the request: a text, or a whole response."""
+
+    def __init__(self, reply: Callable[[Request], str | Response], info: ModelInfo | None = None) -> None:
+        self.reply = reply
+        self.info = info or ModelInfo("scripted", "scripted", Frame.ORIGINAL)
+
+    async def answer(self, request: Request) -> Response:
+        """What the function returned. Raises whatever the function raises."""
+        admit(self.info, request)
+        answered = self.reply(request)
+        return Response(answered) if isinstance(answered, str) else answered
+
+
+def oracle(samples: Mapping[str, Sample], frame: Frame = Frame.ORIGINAL) -> Scripted:
+    """An engine that answers with the gold, in the form that the sample wants and in `frame`.
+
+    Args:
+        samples: every sample by the name under which requests carry it, `task/id`.
+        frame: in what it writes boxes. Only `original` does without the images' sizes. What it sees is never resized.
+    """
+
+    def reply(request: Request) -> str:
+        sample = _sample(samples, request)
+        wanted = sample.wants.kind
+        if wanted not in ("boxes", "points", "choice", "yes_no", "count", "number", "text"):
+            raise Refused(f"the oracle writes text, and sample '{request.sample}' wants {wanted}")
+        size = _size(sample, request, frame)
+        evidence = [_written(box, frame, size) for box in (sample.target if wanted == "boxes" else sample.regions)]
+        if wanted == "boxes":
+            answer = json.dumps(evidence)
+        elif wanted == "points":
+            answer = json.dumps([_written((*point, *point), frame, size)[:2] for point in sample.target])
+        else:
+            answer = str(sample.target)
+        return _in_form(request, answer, evidence)
+
+    return Scripted(reply, ModelInfo("oracle", f"oracle {frame}", frame, reads_images=frame is not Frame.ORIGINAL))
+
+
+def mute() -> Scripted:
+    """An engine that says nothing to everything."""
+    return Scripted(lambda request: "", ModelInfo("mute", "mute", Frame.ORIGINAL, reads_images=False))
+
+
+def guess(samples: Mapping[str, Sample]) -> Scripted:
+    """An engine that draws evenly, by the request's key: a letter among the options, yes or no, 0 to 5, a box. A text is empty.
+
+    Boxes and points are in thousandths of the image.
+    """
+    info = ModelInfo("guess", "guess", Frame.THOUSAND)
+
+    def reply(request: Request) -> str:
+        sample, rng = _sample(samples, request), random.Random(request.key(info.fingerprint))
+        xs, ys = sorted(rng.sample(range(1001), 2)), sorted(rng.sample(range(1001), 2))
+        box = [xs[0], ys[0], xs[1], ys[1]]
+        answers: dict[str, Callable[[], str]] = {
+            "choice": lambda: rng.choice(LETTERS[: len(sample.options) or 4]),
+            "yes_no": lambda: rng.choice(("yes", "no")),
+            "count": lambda: str(rng.randint(0, 5)),
+            "number": lambda: str(rng.randint(0, 5)),
+            "boxes": lambda: json.dumps([box]),
+            "points": lambda: json.dumps([box[:2]]),
+        }
+        return _in_form(request, answers.get(sample.wants.kind, str)(), [box])
+
+    return Scripted(reply, info)
+
+
+def _sample(samples: Mapping[str, Sample], request: Request) -> Sample:
+    if request.sample not in samples:
+        raise Refused(f"expected a request for one of the {len(samples)} samples given, got '{request.sample}'")
+    return samples[request.sample]
+
+
+def _size(sample: Sample, request: Request, frame: Frame) -> Size:
+    """The first image's size; any, where the frame needs none."""
+    images: list[Image] = [*images_of(request), *sample.images]
+    size = next((image.size for image in images if image.size), None)
+    if size is None and frame is not Frame.ORIGINAL:
+        raise Refused(f"expected sample '{request.sample}' to know its image's size for boxes in frame '{frame}', got none")
+    return size or Size(1, 1)
+
+
+def _written(box: Sequence[float], frame: Frame, size: Size) -> list[float]:
+    """The numbers of a box as a model would write them, whole ones without a point."""
+    numbers = from_original(Box(*box), frame, size, size)
+    return [int(number) if float(number).is_integer() else number for number in numbers]
+
+
+def _in_form(request: Request, answer: str, boxes: Sequence[Sequence[Any]]) -> str:
+    """The answer alone, or in GRIT's form where the last user turn asks for an `<answer>`."""
+    if not isinstance(request.kind, Generate):
+        return answer
+    asked = [part for message in request.kind.messages if message.role == "user" for part in message.content if isinstance(part, str)]
+    if not asked or "<answer>" not in asked[-1]:
+        return answer
+    thought = " ".join(f'{{"bbox_2d": {json.dumps(list(box))}}}' for box in boxes)
+    return f"<think> {thought} </think> <rethink> So it is. </rethink> <answer> {answer}</answer>"

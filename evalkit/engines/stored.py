@@ -1,0 +1,55 @@
+"""Wrappers around the store: answer from it first, write after; or answer from nothing else."""
+
+import asyncio
+
+from ..errors import Refused
+from ..store import Store
+from ..types import Engine, ModelInfo, Request, Response
+
+
+class Stored:
+    """Answers what the store (or an `earlier` one) holds, asks the engine for the rest, and returns only what is on disk.
+
+    Equal requests in flight are asked once; if the one that asks fails, each of the others sees the same error.
+    """
+
+    def __init__(self, engine: Engine, store: Store, *earlier: Store) -> None:
+        self.engine, self.store, self.earlier, self.info = engine, store, earlier, engine.info
+        self.reused = 0
+        self._flying: dict[str, asyncio.Task[Response]] = {}
+
+    async def answer(self, request: Request) -> Response:
+        """The stored response, or the engine's, committed."""
+        key = request.key(self.info.fingerprint)
+        known = self.store.get(key)
+        if known is not None:
+            self.reused += 1
+            return known
+        if key not in self._flying:
+            self._flying[key] = asyncio.ensure_future(self._ask(key, request))
+            self._flying[key].add_done_callback(lambda _: self._flying.pop(key, None))
+        return await asyncio.shield(self._flying[key])
+
+    async def _ask(self, key: str, request: Request) -> Response:
+        response = next((known for store in self.earlier if (known := store.get(key))), None)
+        if response is None:
+            response = await self.engine.answer(request)
+        await self.store.put(key, request, response)
+        return response
+
+
+class StoredOnly:
+    """Answers from the store alone, for re-scoring without a model."""
+
+    def __init__(self, info: ModelInfo, store: Store) -> None:
+        self.info, self.store = info, store
+
+    async def answer(self, request: Request) -> Response:
+        """The stored response. Raises `Refused` where the request was never asked in this form."""
+        known = self.store.get(request.key(self.info.fingerprint))
+        if known is None:
+            raise Refused(
+                f"re-scoring needs an answer that {self.store.path} does not hold, for sample '{request.sample}': its prompt, its "
+                "image or the sampling is not what was asked then. Run `evalkit run` again with the model to ask anew"
+            )
+        return known

@@ -1,0 +1,285 @@
+"""Checkpoints of the Hugging Face layout, answered in batches by `generate` of transformers.
+
+A batch holds requests of equal sampling and equal image budgets, of like length, padded on the left. An answer does not depend on
+its batch, beyond the last bits of floating point: padding is masked, and a drawn token's noise comes from its request's own key.
+"""
+
+import asyncio
+import copy
+import inspect
+import time
+from collections.abc import Hashable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from ..data import decode
+from ..errors import Gap, Refused
+from ..geometry import Size
+from ..types import Budget, Generate, Image, Likelihood, ModelInfo, Request, Response, Sampling, images_of
+from . import checkpoint
+from .batching import Batcher
+from .common import admit, chat
+from .decoding import Ending, Sampler, read
+
+PIXELS_PER_TOKEN = 28 * 28  # about what the common processors make of an image; only for sorting by length
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Requests of one group with the processor's tensors for them, row by row."""
+
+    requests: list[Request]
+    inputs: Any
+    seen: list[tuple[Size, ...]]
+    lengths: list[int]
+    """Tokens of each row without its padding."""
+
+
+class Transformers:
+    """An engine over a directory, a hub id, or a loaded model with its processor (which it leaves as it found them).
+
+    Args:
+        model: the checkpoint.
+        processor: a directory or a loaded processor, where it is not in the checkpoint.
+        dtype: "bfloat16", ...; None: the checkpoint's own on a GPU, float32 on a CPU.
+        device: "cuda", "mps", "cpu", "auto" (spread by accelerate); None: the first of them that there is.
+        adapter: the directory of a LoRA, merged into the weights.
+        batch_size: the most requests in a batch; halved where memory runs out.
+        trust_remote_code: whether code inside the checkpoint may run.
+        attn_implementation: "sdpa", "eager", ...; None: the architecture's own.
+        cache: where hashes of weights are kept; None: nowhere.
+
+    Raises:
+        UserError: the checkpoint, the processor or the adapter is not there or does not fit; see the message.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        processor: Any = None,
+        *,
+        dtype: Any = None,
+        device: str | None = None,
+        adapter: str | Path | None = None,
+        batch_size: int = 8,
+        trust_remote_code: bool = False,
+        attn_implementation: str | None = None,
+        cache: Path | None = None,
+    ) -> None:
+        training = getattr(model, "training", False)
+        loaded = checkpoint.load(
+            model,
+            processor,
+            dtype=dtype,
+            device=device,
+            adapter=adapter,
+            trust_remote_code=trust_remote_code,
+            attn_implementation=attn_implementation,
+            cache=cache,
+        )
+        self.model, self.processor = loaded.model, loaded.processor
+        answers = frozenset({"generate", "likelihood"})
+        self.info = ModelInfo(loaded.name, loaded.fingerprint, loaded.frame, answers, details=loaded.details)
+        self._training = training
+        # The batch after this one is tokenised while this one is decoded, and a fast tokenizer cannot do both at once.
+        self._words = copy.deepcopy(self.processor.tokenizer)
+        self._config, self._ends = self._generation()
+        self._room = getattr(self.model.config.get_text_config(), "max_position_embeddings", None) or 1 << 40
+        self._batcher = Batcher(group=self._group, length=_length, prepare=self._prepare, run=self._run, size=batch_size)
+
+    @property
+    def sampling(self) -> Sampling:
+        """How the checkpoint's own generation_config decodes, which otherwise changes nothing."""
+        own = self.model.generation_config
+        return Sampling(
+            temperature=float((1.0 if own.temperature is None else own.temperature) if own.do_sample else 0.0),
+            top_p=1.0 if own.top_p is None else own.top_p,
+            top_k=own.top_k or 0,
+            repetition_penalty=float(own.repetition_penalty or 1.0),
+        )
+
+    async def answer(self, request: Request) -> Response:
+        """The response.
+
+        Raises:
+            Gap: memory ran out on this request alone, the prompt is longer than the model's context, or the model raised.
+            ImageError: one of its images cannot be read.
+            Refused: the request's kind is not served, or the processor cannot honour an image's budget.
+        """
+        admit(self.info, request)
+        if not isinstance(request.kind, Likelihood):
+            return await self._answer(request)
+        alone = [replace(request.kind, continuations=(continuation,)) for continuation in request.kind.continuations]
+        parts = await asyncio.gather(*(self._answer(replace(request, kind=kind)) for kind in alone))
+        return Response(
+            seen=parts[0].seen if parts else (),
+            tokens_in=sum(part.tokens_in for part in parts),
+            seconds=sum(part.seconds for part in parts),
+            likelihoods=tuple(part.likelihoods[0] for part in parts),
+        )
+
+    def close(self) -> None:
+        """Ends the threads. A loaded model that was given in training mode is in it again."""
+        self._batcher.close()
+        self.model.train(self._training)
+
+    async def _answer(self, request: Request) -> Response:
+        return await asyncio.wrap_future(self._batcher.submit(request))
+
+    def _generation(self) -> tuple[Any, list[int]]:
+        """A generation config that knows only the special tokens, and the ids of those that end a reply."""
+        from transformers import GenerationConfig
+
+        own, text, words = self.model.generation_config, self.model.config.get_text_config(), self.processor.tokenizer
+        ends: list[int] = []
+        for ids in (own.eos_token_id, getattr(text, "eos_token_id", None), words.eos_token_id):
+            ends += ids if isinstance(ids, list) else [] if ids is None else [ids]
+        ends = sorted(set(ends))
+        padding = next((token for token in (words.pad_token_id, own.pad_token_id, *ends[:1]) if token is not None), 0)
+        return GenerationConfig(eos_token_id=ends or None, pad_token_id=padding, bos_token_id=own.bos_token_id), ends
+
+    def _group(self, request: Request) -> Hashable:
+        """What requests of one batch have in common: sampling, whether there are images, and the size they are resized to."""
+        images = list(images_of(request))
+        sampling = request.kind.sampling if isinstance(request.kind, Generate) else None
+        return sampling, bool(images), self._edges(images)
+
+    def _edges(self, images: list[Image]) -> tuple[int, int] | None:
+        """The least and the most pixels that the processor shall make of an image; None: its own.
+
+        Raises:
+            Refused: a budget is asked for that this processor has no way to honour.
+        """
+        budgets = {image.budget or Budget() for image in images} - {Budget()}
+        if not budgets:
+            return None
+        reader = self.processor.image_processor
+        size = reader.size
+        least, most = (getattr(size, "shortest_edge", None), getattr(size, "longest_edge", None))
+        if not (least and most and hasattr(reader, "merge_size") and hasattr(reader, "patch_size")):
+            raise Refused(
+                f"{type(reader).__name__} of {self.info.name} resizes by no number of pixels, so no budget can be kept: leave it out"
+            )
+        if len({image.budget for image in images}) > 1:
+            raise Refused(f"expected one budget for all images of a request to {self.info.name}, got {len(budgets)} different ones")
+        budget = budgets.pop()
+        return budget.min_pixels or least, budget.max_pixels or most
+
+    def _prepare(self, requests: list[Request]) -> Batch:
+        """Decodes, renders and tokenises. Raises for any of the requests, whichever it is: the batcher finds out."""
+        texts = [self._text(request) for request in requests]
+        images = [[decode(image) for image in images_of(request)] for request in requests]
+        edges = self._edges(list(images_of(requests[0])))
+        options: dict[str, Any] = {"images": images} if images[0] else {}
+        if edges:
+            options["images_kwargs"] = {"size": {"shortest_edge": edges[0], "longest_edge": edges[1]}}
+        start = self._words.bos_token
+        inputs = self.processor(
+            text=texts,
+            padding=True,
+            padding_side="left",
+            return_tensors="pt",
+            # Most chat templates write the beginning-of-text token themselves.
+            add_special_tokens=not (start and texts[0].startswith(start)),
+            **options,
+        )
+        lengths = [int(length) for length in inputs["attention_mask"].sum(1)]
+        if max(lengths) >= self._room:
+            raise Gap(f"the prompt has {max(lengths)} tokens, the context of {self.info.name} {self._room}")
+        if self.model.device.type == "cuda":
+            inputs.data = {key: value.pin_memory() if hasattr(value, "pin_memory") else value for key, value in inputs.items()}
+        return Batch(requests, inputs, self._seen(inputs, [len(row) for row in images]), lengths)
+
+    def _text(self, request: Request) -> str:
+        kind = request.kind
+        assert isinstance(kind, Generate | Likelihood)
+        text = str(self.processor.apply_chat_template(chat(kind), add_generation_prompt=True, tokenize=False))
+        return text + (kind.prefill if isinstance(kind, Generate) else kind.continuations[0] + (self._words.eos_token or ""))
+
+    def _seen(self, inputs: Any, counts: list[int]) -> list[tuple[Size, ...]]:
+        """Each row's image sizes after the resize; empty where the processor does not tell."""
+        sizes: list[Size] = []
+        if "image_grid_thw" in inputs:
+            patch = self.processor.image_processor.patch_size
+            sizes = [Size(int(width) * patch, int(height) * patch) for _, height, width in inputs["image_grid_thw"]]
+        elif "pixel_values" in inputs and getattr(inputs["pixel_values"], "ndim", 0) == 4:
+            sizes = [Size(pixels.shape[-1], pixels.shape[-2]) for pixels in inputs["pixel_values"]]
+        if len(sizes) != sum(counts):  # tiles of images, not images
+            return [() for _ in counts]
+        places = iter(sizes)
+        return [tuple(next(places) for _ in range(count)) for count in counts]
+
+    def _run(self, batch: Batch) -> list[Response]:
+        """The responses.
+
+        Raises:
+            MemoryError: the device has not the memory for a batch of this size.
+        """
+        import torch
+
+        try:
+            with torch.inference_mode():
+                inputs = copy.copy(batch.inputs).to(self.model.device, dtype=self.model.dtype, non_blocking=True)
+                return self._generate(batch, inputs) if isinstance(batch.requests[0].kind, Generate) else self._likelihoods(batch, inputs)
+        except RuntimeError as error:
+            words = str(error)
+            if not isinstance(error, torch.OutOfMemoryError) and "out of memory" not in words and "can't allocate memory" not in words:
+                raise
+        # Not inside the handler: there the error still holds the tensors that filled the memory.
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        raise MemoryError(words.partition("\n")[0])
+
+    def _generate(self, batch: Batch, inputs: Any) -> list[Response]:
+        kind = batch.requests[0].kind
+        assert isinstance(kind, Generate)
+        began, sampling, start = time.perf_counter(), kind.sampling, inputs["input_ids"].shape[1]
+        rooms = [min(sampling.max_tokens, self._room - length) for length in batch.lengths]
+        keys = [request.key(self.info.fingerprint) for request in batch.requests]
+        own, self.model.generation_config = self.model.generation_config, self._config
+        try:
+            rows = self.model.generate(
+                **inputs,
+                do_sample=False,
+                max_new_tokens=max(rooms),
+                logits_processor=[Sampler(sampling, inputs["attention_mask"], keys)],
+                stopping_criteria=[Ending(self._decode, sampling.stop, start, rooms)],
+            )
+        finally:
+            self.model.generation_config = own
+        seconds = (time.perf_counter() - began) / len(rooms)
+        responses = []
+        for row, room, seen, length in zip(rows[:, start:].tolist(), rooms, batch.seen, batch.lengths, strict=True):
+            text, finish, count = read(row, room, self._ends, sampling.stop, self._decode)
+            responses.append(Response(text, finish, seen=seen, tokens_in=length, tokens_out=count, seconds=seconds))
+        return responses
+
+    def _likelihoods(self, batch: Batch, inputs: Any) -> list[Response]:
+        """The mean log-probability of each row's continuation and its end token, the last tokens of the row."""
+        began = time.perf_counter()
+        kinds = [request.kind for request in batch.requests]
+        tails = [kind.continuations[0] + (self._words.eos_token or "") for kind in kinds if isinstance(kind, Likelihood)]
+        counts = [len(ids) for ids in self._words(tails, add_special_tokens=False).input_ids]
+        # The logits of a whole row of a big vocabulary can be larger than the model; those of the continuation are enough.
+        keep = {"logits_to_keep": max(counts) + 1} if "logits_to_keep" in inspect.signature(self.model.forward).parameters else {}
+        logits = self.model(**inputs, **keep, use_cache=False).logits[:, -max(counts) - 1 : -1].float().log_softmax(-1)
+        tokens = inputs["input_ids"][:, -max(counts) :]
+        scores = logits.gather(-1, tokens[..., None])[..., 0].cpu()
+        seconds = (time.perf_counter() - began) / len(counts)
+        return [
+            Response(seen=seen, tokens_in=length, seconds=seconds, likelihoods=(float(row[-count:].mean()),))
+            for row, count, seen, length in zip(scores, counts, batch.seen, batch.lengths, strict=True)
+        ]
+
+    def _decode(self, rows: list[list[int]]) -> list[str]:
+        return list(self._words.batch_decode(rows, skip_special_tokens=True, clean_up_tokenization_spaces=False))
+
+
+def _length(request: Request) -> int:
+    """About how many tokens the request's row has."""
+    kind = request.kind
+    assert isinstance(kind, Generate | Likelihood)
+    letters = sum(len(part) for message in kind.messages for part in message.content if isinstance(part, str))
+    pixels = sum(image.size.width * image.size.height for image in images_of(request) if image.size)
+    return letters // 4 + pixels // PIXELS_PER_TOKEN

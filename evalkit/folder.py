@@ -1,0 +1,127 @@
+"""A run's folder: what is in it, and how it is written so that a kill at any moment leaves it readable.
+
+    manifest.json      what was run: tasks, data, model, sampling, versions, command line; times live only here and in the log
+    summary.json       the numbers; byte-identical for the same answers
+    predictions.jsonl  one row a sample and draw: the reply, the answer read, the boxes
+    records.jsonl      one row a sample, draw and rule: what was read, and the record
+    answers.sqlite     every request and response (store.py)
+    run.log            what happened, with times
+
+`pandas.read_json("records.jsonl", lines=True)` reads the rows.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import IO, Any, Self
+
+from .errors import UserError
+from .scoring import Scored
+from .types import Evidence, Prediction, Sample
+
+FORMAT = 1
+
+
+class RunFolder:
+    """Paths and files of one run."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.store = path / "answers.sqlite"
+        self.log = path / "run.log"
+
+    @classmethod
+    def of(cls, out: Path, name: str, resolved: dict[str, Any]) -> Self:
+        """The folder of a run: the model's name and a hash of what is run, so that the same command finds the same folder."""
+        text = json.dumps(resolved, sort_keys=True, separators=(",", ":"), default=str)
+        return cls(out / f"{name}-{hashlib.sha256(text.encode()).hexdigest()[:12]}")
+
+    @classmethod
+    def at(cls, path: Path) -> Self:
+        """The folder of an earlier run. Raises `UserError` where there is none."""
+        if not (path / "manifest.json").is_file():
+            raise UserError(f"expected a run's folder (with manifest.json) at {path}, found none. `evalkit run` prints the folder it wrote")
+        return cls(path)
+
+    def manifest(self) -> dict[str, Any]:
+        """The manifest. Raises `UserError` where it is not readable."""
+        return self._read("manifest.json")
+
+    def summary(self) -> dict[str, Any]:
+        """The summary. Raises `UserError` where the run never got so far."""
+        if not (self.path / "summary.json").is_file():
+            raise UserError(f"the run at {self.path} has no summary.json: it was stopped before its end. The same `evalkit run` goes on")
+        return self._read("summary.json")
+
+    def write(self, name: str, value: Any) -> None:
+        """Writes a JSON file whole or not at all."""
+        part = self.path / f"{name}.part"
+        part.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n", "utf-8")
+        os.replace(part, self.path / name)
+
+    def _read(self, name: str) -> dict[str, Any]:
+        try:
+            value: dict[str, Any] = json.loads((self.path / name).read_text("utf-8"))
+        except (OSError, ValueError) as error:
+            raise UserError(f"cannot read {self.path / name}: {error}") from error
+        return value
+
+
+class Rows:
+    """Writes predictions.jsonl and records.jsonl beside the old ones and swaps them in at the end."""
+
+    def __init__(self, folder: RunFolder) -> None:
+        self._folder = folder
+        self._files: dict[str, IO[str]] = {}
+        for name in ("predictions.jsonl", "records.jsonl"):
+            self._files[name] = (folder.path / f"{name}.part").open("w", encoding="utf-8", buffering=1 << 20)
+
+    def add(self, task: str, sample: Sample, draw: int, prediction: Prediction, scored: Iterable[Scored]) -> None:
+        """Adds one prediction and its records."""
+        row = {
+            "task": task,
+            "sample": sample.id,
+            "draw": draw,
+            "question": sample.question,
+            "target": sample.target,
+            "text": prediction.text,
+            "answer": prediction.answer,
+            "failure": prediction.failure,
+            "finish": prediction.finish,
+            "missing": prediction.missing,
+            "tags": sorted(sample.tags),
+            "group": sample.group,
+        }
+        if prediction.evidence:
+            row["evidence"] = [_evidence(item) for item in prediction.evidence]
+        for name in ("masks", "operations", "verdicts"):
+            if getattr(prediction, name):
+                row[name] = getattr(prediction, name)
+        self._files["predictions.jsonl"].write(_encode(row) + "\n")
+        for item in scored:
+            record = {
+                "task": task,
+                "sample": sample.id,
+                "draw": draw,
+                "rule": item.rule.name,
+                "metric": item.rule.metric.name,
+                "value": item.value,
+                "failure": item.failure,
+                **item.record,
+            }
+            self._files["records.jsonl"].write(_encode(record) + "\n")
+
+    def keep(self) -> None:
+        """Closes the files and puts them in place."""
+        for name, file in self._files.items():
+            file.close()
+            os.replace(self._folder.path / f"{name}.part", self._folder.path / name)
+
+
+_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), default=repr).encode
+
+
+def _evidence(item: Evidence) -> dict[str, Any]:
+    return {"written": item.written, "frame": item.frame, "box": item.box}

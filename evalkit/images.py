@@ -1,0 +1,155 @@
+"""Images: their size and digest without their pixels, and the one decoding rule that every engine uses.
+
+The rule: RGB as PIL converts it, EXIF orientation not applied unless the image is `upright`, transparency over white, 16-bit
+and float channels scaled to 8 bit, the first frame of an animation. What a file holds is read from its bytes, never from its
+extension.
+"""
+
+import hashlib
+import struct
+from dataclasses import replace
+from io import BytesIO
+from typing import TYPE_CHECKING
+
+from .errors import DataError, ImageError
+from .geometry import Size
+from .types import Crop, Image, Lazy
+
+if TYPE_CHECKING:
+    import PIL.Image
+
+MAX_PIXELS = 1_000_000_000
+"""The most pixels an image may have. PIL's own limit (a global, 0.09 gigapixel) is below real photographs."""
+
+ORIENTATION = 0x0112  # the EXIF tag; 5 to 8 exchange the sides
+
+
+def resolve(image: Image) -> Image:
+    """The image with `size` (original pixels; as turned, where `upright`) and `digest` (sha256 of its bytes) filled in.
+
+    Only the header is decoded, so a file cut further down is found by `decode`. A derived image takes both from its parent.
+
+    Raises:
+        ImageError: the bytes are missing, are no image, or declare more than `MAX_PIXELS`.
+    """
+    if image.size and image.digest:
+        return image
+    if isinstance(image.source, Image):
+        parent = resolve(image.source)
+        if image.operation is None:
+            return replace(image, source=parent, size=parent.size, digest=parent.digest)
+        return parent.derive(image.operation, image.budget)
+    data = read(image)
+    try:
+        header = _open(data, image.name)
+        width, height = header.size
+        turned = image.upright and header.getexif().get(ORIENTATION, 1) >= 5
+    except ImageError:
+        raise
+    except Exception as error:  # PIL's readers raise whatever a broken header makes them stumble over
+        raise ImageError(f"{image.name} cannot be read as an image: {error or type(error).__name__}") from error
+    return replace(image, size=Size(height, width) if turned else Size(width, height), digest=hashlib.sha256(data).hexdigest())
+
+
+def decode(image: Image) -> "PIL.Image.Image":
+    """The pixels, as an RGB image of (width, height) by the rule above; crops and bicubic resizes of a parent are done here.
+
+    Raises:
+        ImageError: the bytes are missing, cut off or no image, declare more than `MAX_PIXELS`, or a crop leaves its parent.
+    """
+    if isinstance(image.source, Image):
+        return _derived(decode(image.source), image)
+    data = read(image)
+    try:
+        return _rgb(_open(data, image.name), image.upright)
+    except ImageError:
+        raise
+    except Exception as error:  # PIL's decoders raise whatever broken bytes make them stumble over
+        raise ImageError(f"{image.name} cannot be decoded, is it cut off? {error or type(error).__name__}") from error
+
+
+def read(image: Image) -> bytes:
+    """The bytes of an image that is not derived, as its file or row holds them.
+
+    Raises:
+        ImageError: there are none.
+    """
+    source = image.source
+    if isinstance(source, Image):
+        raise ImageError(f"expected an image with bytes of its own, got {image.name}")
+    try:
+        data = source if isinstance(source, bytes) else source.read() if isinstance(source, Lazy) else source.read_bytes()
+    except FileNotFoundError as error:
+        raise ImageError(f"no image at {image.name}: complete the data set's folder, or name the one that is whole by --data") from error
+    except (OSError, DataError) as error:
+        raise ImageError(f"{image.name} cannot be read: {error}") from error
+    if not data:
+        raise ImageError(f"{image.name} is empty: expected an image, got 0 bytes")
+    return data
+
+
+def _open(data: bytes, name: str) -> "PIL.Image.Image":
+    """The image with its header read, as `PIL.Image.open` finds it but under `MAX_PIXELS`.
+
+    PIL's function checks a limit that is a global of its module: it warns at 0.09 and refuses at 0.18 gigapixel.
+    """
+    import PIL.Image
+
+    for register in (PIL.Image.preinit, PIL.Image.init):
+        register()
+        for kind in PIL.Image.ID:
+            factory, accept = PIL.Image.OPEN[kind]
+            accepted = accept is None or accept(data[:16])
+            if not accepted or isinstance(accepted, str):  # a string says that this PIL was built without the format
+                continue
+            try:
+                opened = factory(BytesIO(data), "")
+            except (SyntaxError, IndexError, TypeError, struct.error):
+                continue
+            if opened.width * opened.height > MAX_PIXELS:
+                raise ImageError(f"{name} has {opened.width} x {opened.height} pixels, expected at most {MAX_PIXELS:,}: make it smaller")
+            return opened
+    raise ImageError(f"{name} is not an image in any format that PIL reads: fetch it again")
+
+
+def _rgb(opened: "PIL.Image.Image", upright: bool) -> "PIL.Image.Image":
+    import PIL.Image
+    import PIL.ImageOps
+
+    turned = PIL.ImageOps.exif_transpose(opened) if upright else opened
+    if turned.mode == "F" or turned.mode.startswith("I"):
+        turned = _eight_bit(turned)
+    if not turned.has_transparency_data:
+        return turned.convert("RGB")
+    white = PIL.Image.new("RGBA", turned.size, "white")
+    return PIL.Image.alpha_composite(white, turned.convert("RGBA")).convert("RGB")
+
+
+def _eight_bit(image: "PIL.Image.Image") -> "PIL.Image.Image":
+    """Grey levels of 0 to 255 from integers of 16 or 32 bit or floats, linearly from the range they are stored in.
+
+    Integers are taken for 16-bit where they fit (PIL opens some 16-bit files as 32-bit). Floats declare no range: theirs is
+    the smallest of 0 to 1, 255 and 65535 that holds them. Below 0 and not-a-number are black.
+    """
+    import numpy as np
+    import PIL.Image
+
+    levels = np.nan_to_num(np.asarray(image).astype(np.float32), nan=0.0, posinf=0.0, neginf=0.0)
+    ranges = (1.0, 255.0, 65535.0) if image.mode == "F" else (65535.0, 2147483647.0)
+    most = float(levels.max())
+    top = next((limit for limit in ranges if most <= limit), most)
+    return PIL.Image.fromarray((levels.clip(0, top) * np.float32(255 / top) + np.float32(0.5)).astype(np.uint8))
+
+
+def _derived(parent: "PIL.Image.Image", image: Image) -> "PIL.Image.Image":
+    import PIL.Image
+
+    if image.operation is None:
+        return parent
+    if isinstance(image.operation, Crop):
+        x1, y1, x2, y2 = image.operation.x1, image.operation.y1, image.operation.x2, image.operation.y2
+        if not (0 <= x1 < x2 <= parent.width and 0 <= y1 < y2 <= parent.height):
+            raise ImageError(f"expected a crop inside {parent.width} x {parent.height} pixels, got {image.name}")
+        # `crop` checks PIL's global limit; a resize to the size of its box copies the same pixels and does not.
+        return parent.resize((x2 - x1, y2 - y1), PIL.Image.Resampling.NEAREST, box=(x1, y1, x2, y2))
+    return parent.resize((image.operation.width, image.operation.height), PIL.Image.Resampling.BICUBIC)

@@ -1,0 +1,37 @@
+"""What protocols share when they read a reply."""
+
+from collections.abc import Iterable, Sequence
+
+from ..geometry import Size, to_original
+from ..types import Evidence, ModelInfo, Operation, Prediction, Response, Sample
+
+Written = tuple[float, float, float, float]
+
+
+def evidence(quadruples: Iterable[Written], sample: Sample, model: ModelInfo, seen: Sequence[Size]) -> tuple[Evidence, ...]:
+    """The boxes a reply wrote about the sample's first image, in the model's declared frame and in original pixels.
+
+    `box` is None where the frame, or what the frame needs to be converted, is not known.
+    """
+    original = sample.images[0].size if sample.images else None
+    shown = seen[0] if seen else None
+    known = model.frame is not None and original is not None and (model.frame != "seen" or shown is not None)
+    return tuple(
+        Evidence(q, model.frame, to_original(q, model.frame, original, shown) if known and model.frame and original else None)
+        for q in quadruples
+    )
+
+
+def given(response: Response, model: ModelInfo) -> tuple[Evidence, ...]:
+    """The boxes that the engine gave as values, already in original pixels."""
+    return tuple(Evidence(tuple(box), model.frame, box) for box in response.boxes)
+
+
+def prediction(
+    response: Response, answer: str | None, failure: str, boxes: tuple[Evidence, ...], operations: tuple[Operation, ...] = ()
+) -> Prediction:
+    """The prediction of a finished reply; a truncated, refused or missing one says so whatever could be read in it."""
+    if response.missing:
+        return Prediction(response.text, None, "missing", finish=response.finish, missing=True)
+    whole = response.reasoning + response.text
+    return Prediction(whole, answer, failure, boxes, response.masks, operations, response.finish)

@@ -1,0 +1,29 @@
+"""`direct`: the images, then the benchmark's own wording; the whole reply is the answer."""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+from ..parsers import quadruples
+from ..types import Conversation, Generate, Message, ModelInfo, Prediction, Request, Sample, Sampling
+from ._reading import evidence, given, prediction
+
+
+@dataclass(frozen=True, slots=True)
+class Direct:
+    """One turn. Boxes are read only where the sample asks for them."""
+
+    sampling: Sampling = Sampling()
+    name: str = "direct"
+
+    def converse(self, sample: Sample, model: ModelInfo) -> Conversation[Prediction]:
+        """Asks `sample.prompt` and takes the reply as it is."""
+        response = yield Request(Generate((Message("user", (*sample.images, sample.prompt)),), self.sampling))
+        boxes = given(response, model)
+        if not boxes and "boxes" in sample.wants:
+            boxes = evidence(quadruples(response.text), sample, model, response.seen)
+        return prediction(response, response.text, "", boxes)
+
+
+def protocol(**sampling: Any) -> Direct:
+    """The protocol with these fields of its sampling replaced."""
+    return Direct(replace(Direct().sampling, **sampling))

@@ -1,0 +1,54 @@
+"""The numbers of runs as flat rows and as Markdown."""
+
+from collections.abc import Sequence
+from typing import Any
+
+FLAT = ("model", "protocol", "task", "metric", "rule", "subset", "value", "stderr", "low", "high", "n")
+COUNTS = ("unparsed", "truncated", "refused", "missing", "gaps")
+
+
+def flat(summaries: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """One row a number, shares as fractions, every row with the same keys."""
+    return [{key: row[key] for key in (*FLAT, *COUNTS)} for summary in summaries for row in summary["numbers"]]
+
+
+def markdown(summaries: Sequence[dict[str, Any]]) -> str:
+    """A table for the terminal, padded so that it reads as plain text too; counts that are zero everywhere are left out."""
+    rows = flat(summaries)
+    partial = {
+        (summary["model"], entry["task"]): entry for summary in summaries for entry in summary["tasks"] if entry["limit"] is not None
+    }
+    counts = [name for name in COUNTS if any(row[name] for row in rows)]
+    several = len({(row["model"], row["protocol"]) for row in rows}) > 1
+    head = [*(["model", "protocol"] if several else []), "task", "subset", "metric", "rule", "value", "95% interval", "n", *counts]
+    body = []
+    for row in rows:
+        entry = partial.get((row["model"], row["task"]))
+        total = f" of {entry['published']:,} (partial)" if entry and entry["published"] and row["subset"] == "overall" else ""
+        body.append(
+            [
+                *([row["model"], row["protocol"]] if several else []),
+                row["task"],
+                row["subset"],
+                row["metric"],
+                row["rule"],
+                _number(row["value"]),
+                f"{_number(row['low'])} to {_number(row['high'])}" if row["low"] is not None else "",
+                f"{row['n']:,}{total}",
+                *(str(row[name] or "") for name in counts),
+            ]
+        )
+    title = "" if several or not rows else f"{rows[0]['model']}, protocol {rows[0]['protocol']}\n\n"
+    return title + _aligned(head, body)
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.4f}"
+
+
+def _aligned(head: list[str], body: list[list[str]]) -> str:
+    widths = [max(len(row[i]) for row in [head, *body]) for i in range(len(head))]
+    right = [name in ("value", "n", *COUNTS) for name in head]
+    lines = [[cell.rjust(w) if r else cell.ljust(w) for cell, w, r in zip(row, widths, right, strict=True)] for row in [head, *body]]
+    rule = ["-" * (w - 1) + ":" if r else "-" * w for w, r in zip(widths, right, strict=True)]
+    return "\n".join("| " + " | ".join(row) + " |" for row in [lines[0], rule, *lines[1:]])

@@ -1,0 +1,184 @@
+"""Drives conversations; the only file that knows about concurrency.
+
+A bounded window of conversations is live at any time, across all tasks of a run, so the engine never drains between tasks or
+between turns and memory does not grow with the number of samples. Samples are read, and their images' sizes and digests
+resolved, one chunk ahead in a thread of their own.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from itertools import islice
+from typing import Any
+
+from .data import resolve
+from .errors import Gap, ImageError, Refused
+from .types import AnswerProtocol, Conversation, Engine, Grader, ModelInfo, Prediction, Request, Response, Sample, T, with_images
+
+WINDOW = 256
+CHUNK = 64
+ATTEMPTS = 1_000  # a repeat's draws are numbered from repeat * ATTEMPTS, a grader's own attempts from there
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One task's share of a run."""
+
+    task: str
+    samples: Iterator[Sample]
+    protocol: AnswerProtocol
+    repeats: int = 1
+    graders: Sequence[Grader] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How one conversation ended: a prediction, or the reason of a gap."""
+
+    task: str
+    sample: Sample
+    draw: int
+    prediction: Prediction | None
+    gap: str = ""
+    tokens: int = 0
+
+
+def run(
+    jobs: Sequence[Job],
+    roles: Mapping[str, Engine],
+    started: Callable[[str, Sample], None],
+    ended: Callable[[Outcome], None],
+    window: int = WINDOW,
+) -> None:
+    """Drives every conversation of every job. `started` sees each sample once, in order; `ended` each outcome as it comes.
+
+    Raises:
+        UserError: the data is not what was expected, or a role has no engine. What was answered before stays stored.
+    """
+    asyncio.run(_run(jobs, roles, started, ended, window))
+
+
+async def _run(
+    jobs: Sequence[Job],
+    roles: Mapping[str, Engine],
+    started: Callable[[str, Sample], None],
+    ended: Callable[[Outcome], None],
+    window: int,
+) -> None:
+    source = _Source(_draws(jobs, started), resolving=roles["model"].info.reads_images)
+    info = roles["model"].info
+
+    async def work() -> None:
+        while (item := await source.next()) is not None:
+            job, sample, draw, broken = item
+            if broken:
+                ended(Outcome(job.task, sample, draw, None, broken))
+            else:
+                ended(await _converse(job, sample, draw, roles, info))
+
+    try:
+        async with asyncio.TaskGroup() as group:
+            for _ in range(window):
+                group.create_task(work())
+    except BaseExceptionGroup as failures:
+        raise _first(failures) from None
+    finally:
+        source.close()
+
+
+async def _converse(job: Job, sample: Sample, draw: int, roles: Mapping[str, Engine], info: ModelInfo) -> Outcome:
+    """One conversation and its graders'."""
+    turns: dict[str, int] = {}
+    name, spent = f"{job.task}/{sample.id}", 0
+
+    async def ask(request: Request) -> Response:
+        nonlocal spent
+        turn = turns.get(request.to, 0)
+        turns[request.to] = turn + 1
+        if request.to not in roles:
+            raise Refused(f"the conversation about '{name}' asks the role '{request.to}', which has no engine: give it with --{request.to}")
+        response = await roles[request.to].answer(replace(request, sample=name, turn=turn, draw=draw * ATTEMPTS + request.draw))
+        spent += response.tokens_out
+        return response
+
+    try:
+        prediction = await drive(job.protocol.converse(sample, info), ask)
+        for grader in job.graders:
+            verdict = await drive(grader.grade(sample, prediction), ask)
+            prediction = replace(prediction, verdicts={**prediction.verdicts, grader.name: verdict})
+    except (Gap, ImageError) as error:
+        return Outcome(job.task, sample, draw, None, str(error) or type(error).__name__, spent)
+    return Outcome(job.task, sample, draw, prediction, "", spent)
+
+
+async def drive(conversation: Conversation[T], ask: Callable[[Request], Any]) -> T:
+    """What the conversation returns, each of its requests answered by `ask`."""
+    try:
+        request = next(conversation)
+        while True:
+            request = conversation.send(await ask(request))
+    except StopIteration as end:
+        value: T = end.value
+        return value
+
+
+def _draws(jobs: Sequence[Job], started: Callable[[str, Sample], None]) -> Iterator[tuple[Job, Sample, int]]:
+    for job in jobs:
+        for sample in job.samples:
+            started(job.task, sample)
+            for draw in range(job.repeats):
+                yield job, sample, draw
+
+
+class _Source:
+    """Hands out samples one by one, reading the next chunk ahead in a thread."""
+
+    def __init__(self, items: Iterator[tuple[Job, Sample, int]], resolving: bool) -> None:
+        self._items, self._resolving = items, resolving
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="samples")
+        self._ready: deque[tuple[Job, Sample, int, str]] = deque()
+        self._ahead: asyncio.Future[list[tuple[Job, Sample, int, str]]] | None = None
+        self._lock = asyncio.Lock()
+        self._known: deque[tuple[Any, Any]] = deque(maxlen=CHUNK)
+
+    async def next(self) -> tuple[Job, Sample, int, str] | None:
+        """The next sample with its images resolved, or why they could not be; None at the end."""
+        if not self._ready:
+            async with self._lock:
+                if not self._ready:
+                    self._ready.extend(await (self._ahead or self._read()))
+                    self._ahead = self._read()
+        return self._ready.popleft() if self._ready else None
+
+    def close(self) -> None:
+        self._pool.shutdown(wait=True, cancel_futures=True)
+
+    def _read(self) -> "asyncio.Future[list[tuple[Job, Sample, int, str]]]":
+        return asyncio.get_running_loop().run_in_executor(self._pool, self._chunk)
+
+    def _chunk(self) -> list[tuple[Job, Sample, int, str]]:
+        return [self._resolved(*item) for item in islice(self._items, CHUNK)]
+
+    def _resolved(self, job: Job, sample: Sample, draw: int) -> tuple[Job, Sample, int, str]:
+        if not self._resolving:
+            return job, sample, draw, ""
+        try:
+            return job, with_images(sample, [self._image(image) for image in sample.images]), draw, ""
+        except ImageError as error:
+            return job, sample, draw, str(error)
+
+    def _image(self, image: Any) -> Any:
+        """The resolved image; neighbours on one image share the work."""
+        for raw, resolved in self._known:
+            if raw is image or raw == image:
+                return resolved
+        made = resolve(image)
+        self._known.append((image, made))
+        return made
+
+
+def _first(failures: BaseExceptionGroup[Any]) -> BaseException:
+    first: BaseException = failures.exceptions[0]
+    return _first(first) if isinstance(first, BaseExceptionGroup) else first

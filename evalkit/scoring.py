@@ -1,0 +1,178 @@
+"""From predictions to records, and from records to the flat rows of a summary.
+
+A `Tally` holds one task's records as columns, so that a million samples are cheap: eight bytes a number, eight a cluster,
+four a tag, one for what went wrong. Summaries do not depend on the order in which predictions came.
+"""
+
+import hashlib
+from array import array
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from .task import Task
+from .types import Columns, Estimate, Prediction, Record, Rule, Sample, Unparsed
+
+UNPARSED, TRUNCATED, REFUSED, MISSING = 1, 2, 4, 8
+FLAGS = {"unparsed": UNPARSED, "truncated": TRUNCATED, "refused": REFUSED, "missing": MISSING}
+FINISHES = {"stop": 0, "length": TRUNCATED, "refused": REFUSED}
+OVERALL = "overall"
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """One prediction under one rule: what was read, the record, and the reason where nothing was read."""
+
+    rule: Rule
+    value: Any
+    record: Record
+    failure: str
+
+
+@dataclass(slots=True)
+class _Rows:
+    """The records of one rule: `row` says which prediction each belongs to."""
+
+    row: array = field(default_factory=lambda: array("I"))
+    values: dict[str, array] = field(default_factory=dict)
+    flags: bytearray = field(default_factory=bytearray)
+
+
+def score(rule: Rule, prediction: Prediction, sample: Sample) -> Scored:
+    """What one rule makes of one prediction."""
+    if prediction.missing:
+        return Scored(rule, None, rule.metric.measure(None, sample), "missing")
+    value = rule.parse(prediction, sample)
+    if isinstance(value, Unparsed):
+        return Scored(rule, None, rule.metric.measure(None, sample), value.reason)
+    return Scored(rule, value, rule.metric.measure(value, sample), "")
+
+
+class Tally:
+    """The records of one task, whatever the order in which its predictions come."""
+
+    def __init__(self, task: Task, repeats: int = 1) -> None:
+        self.task, self.repeats = task, repeats
+        self.samples, self.predictions = 0, 0
+        self.counts: Counter[str] = Counter()
+        self.gaps: list[tuple[str, int, str]] = []
+        self._gaps_in: Counter[str] = Counter()
+        self._group = array("q")
+        self._tagged: dict[str, array] = defaultdict(lambda: array("I"))
+        self._rules: list[tuple[Rule, _Rows]] = [(rule, _Rows()) for rule in task.rules]
+        self._draws: dict[str, list[list[Scored]]] = defaultdict(list)
+        self._asked: dict[str, Sample] = {}
+
+    def count(self, sample: Sample) -> None:
+        """Counts a sample as the data has it, whether or not it gets an answer."""
+        self.samples += 1
+        self.counts["rows"] += 1
+        self.counts.update(sample.tags)
+        if isinstance(sample.target, (str, int)):
+            self.counts[f"answer={sample.target}"] += 1
+
+    def gap(self, sample: Sample, draw: int, reason: str) -> None:
+        """Notes that no answer came."""
+        self.gaps.append((sample.id, draw, reason))
+        self._gaps_in[OVERALL] += 1
+        self._gaps_in.update(sample.tags)
+
+    def add(self, sample: Sample, prediction: Prediction) -> list[Scored]:
+        """Scores a prediction under every rule of the task and keeps the records."""
+        row, made = self.predictions, []
+        self.predictions += 1
+        self._group.append(cluster(sample.group or sample.id))
+        for tag in sample.tags:
+            self._tagged[tag].append(row)
+        flags = FINISHES[prediction.finish] | (MISSING if prediction.missing else 0)
+        for rule, rows in self._rules:
+            scored = score(rule, prediction, sample)
+            made.append(scored)
+            if not scored.record:
+                continue
+            rows.row.append(row)
+            rows.flags.append(flags | (UNPARSED if scored.failure and not prediction.missing else 0))
+            for name, number in scored.record.items():
+                column = rows.values.get(name)
+                if column is None:
+                    column = rows.values[name] = array("d")
+                column.append(number)
+        if self.repeats > 1:
+            self._draws[sample.id].append(made)
+            self._asked[sample.id] = sample
+        return made
+
+    def running(self) -> float | None:
+        """The mean of the first record field of the first rule so far: the score to show while running."""
+        for _, rows in self._rules:
+            for column in rows.values.values():
+                return sum(column[-2000:]) / len(column[-2000:])
+        return None
+
+    def numbers(self) -> Iterator[dict[str, Any]]:
+        """One flat row for each subset, rule and estimate: `overall` first, then the tags in order."""
+        import numpy as np
+
+        group = np.frombuffer(self._group, dtype=np.int64)
+        for subset in [OVERALL, *sorted(set(self._tagged) | (set(self._gaps_in) - {OVERALL}))]:
+            member = None
+            if subset != OVERALL:
+                member = np.zeros(len(group), dtype=bool)
+                member[np.frombuffer(self._tagged[subset], dtype=np.uint32)] = True
+            for rule, rows in self._rules:
+                row = np.frombuffer(rows.row, dtype=np.uint32)
+                inside = slice(None) if member is None else member[row]
+                values = {name: np.frombuffer(column)[inside] for name, column in rows.values.items()}
+                flags = np.frombuffer(rows.flags, dtype=np.uint8)[inside]
+                counts = {name: int((flags & bit > 0).sum()) for name, bit in FLAGS.items()}
+                columns = Columns(values, group[row[inside]])
+                for metric, estimate in rule.metric.summarise(columns).items() if len(columns) else ():
+                    yield _row(metric, rule.name, subset, estimate, {**counts, "gaps": self._gaps_in[subset]})
+        if self.repeats > 1:
+            yield from self._over_draws()
+
+    def _over_draws(self) -> Iterator[dict[str, Any]]:
+        """`pass@N` (any draw right) and `majority@N` (the value most draws agree on), for rules that record `correct`."""
+        import numpy as np
+
+        for place, (rule, rows) in enumerate(self._rules):
+            if "correct" not in rows.values:
+                continue
+            ids = sorted(self._draws)
+            group = np.array([cluster(self._asked[i].group or i) for i in ids], dtype=np.int64)
+            passed = [max(made[place].record["correct"] for made in self._draws[i]) for i in ids]
+            agreed = [rule.metric.measure(_majority([made[place].value for made in self._draws[i]]), self._asked[i])["correct"] for i in ids]
+            from .stats import share
+
+            for name, column in (("pass", passed), ("majority", agreed)):
+                estimate = share(np.array(column), group)
+                yield _row(f"{name}@{self.repeats}", rule.name, OVERALL, estimate, {**dict.fromkeys(FLAGS, 0), "gaps": self._gaps_in[OVERALL]})
+
+
+def cluster(name: str) -> int:
+    """A 63-bit code of a cluster's name, the same in every process."""
+    return int.from_bytes(hashlib.blake2b(name.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "big") >> 1
+
+
+def _majority(values: list[Any]) -> Any:
+    """The commonest value that was read; of several, the smallest as text, so that order does not matter."""
+    counts = Counter(repr(value) for value in values if value is not None)
+    if not counts:
+        return None
+    most = min(counts, key=lambda text: (-counts[text], text))
+    return next(value for value in values if repr(value) == most)
+
+
+def _row(metric: str, rule: str, subset: str, estimate: Estimate, counts: Mapping[str, int]) -> dict[str, Any]:
+    return {
+        "metric": metric,
+        "rule": rule,
+        "subset": subset,
+        "value": estimate.value,
+        "stderr": estimate.stderr,
+        "low": estimate.low,
+        "high": estimate.high,
+        "n": estimate.n,
+        **counts,
+    }

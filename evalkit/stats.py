@@ -1,0 +1,192 @@
+"""Estimates from records: shares, means, ratios and any statistic of sums, with standard errors and 95% intervals.
+
+Samples about one image stand or fall together, so the unit of every formula and of every resampling is the cluster
+(`group`), never the sample. Every estimate is a function of the records as a set: neither their order nor the codes of the
+clusters change one bit of it, because rows are sorted before they are summed and clusters before anything is drawn.
+
+Sources: E. B. Wilson, "Probable inference, the law of succession, and statistical inference", JASA 22 (1927); L. Kish, *Survey
+Sampling* (1965), for the design effect; E. L. Korn and B. I. Graubard, *Survey Methodology* 24 (1998), for Wilson's kind of
+interval on an effective n; B. Efron and R. J. Tibshirani, *An Introduction to the Bootstrap* (1993), for percentile intervals;
+K. M. Wolter, *Introduction to Variance Estimation* (1985), for random groups and the linearised variance of a ratio.
+"""
+
+import math
+import operator
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from .types import Columns, Estimate
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import ArrayLike
+
+    Array = np.ndarray[Any, Any]
+
+RESAMPLES = 2_000
+SEED = 0
+"""Of the local generator behind every interval: the same records always give the same one."""
+MOST_CLUSTERS = 16_384
+"""How many units are drawn one by one at most; more clusters are first pooled at random into this many groups of even size."""
+DRAWS_AT_ONCE = 1 << 20
+"""Bounds the memory of a bootstrap, at 16 bytes a draw."""
+Z = 1.959963984540054
+"""The normal distribution's 97.5% quantile."""
+
+
+def column(records: Columns, name: str) -> "Array":
+    """The column `name` of the records, float (n,); an empty one where no record counts and so no column exists."""
+    import numpy as np
+
+    return records.values[name] if len(records) else np.zeros(0)
+
+
+def share(correct: "ArrayLike", group: "ArrayLike") -> Estimate:
+    """The share of ones among `correct` (zeros and ones), in [0, 1], with Wilson's interval on the effective n.
+
+    The effective n, n over Kish's design effect, is that of independent samples with the same standard error, and at most n.
+    Where it cannot be estimated, since all are right, all are wrong or all are of one cluster, the samples of a cluster count
+    as wholly dependent: then it is n**2 / sum(size**2), which is n where each cluster has one sample.
+    The standard error is None for a single cluster. No sample at all: an estimate of None with n = 0.
+
+    >>> estimate = share([1, 1, 1, 0], [0, 1, 2, 3])
+    >>> estimate.value, estimate.stderr, round(estimate.low, 3), round(estimate.high, 3), estimate.n
+    (0.75, 0.25, 0.301, 0.954, 4)
+    >>> round(share([1, 1], [0, 1]).low, 3), round(share([1, 1], [0, 0]).low, 3)
+    (0.342, 0.207)
+    """
+    import numpy as np
+
+    right, size = cluster_sums(group, correct, np.ones(np.size(correct)))
+    n = int(size.sum())
+    if n == 0:
+        return Estimate(None, None, None, None, 0)
+    value = float(right.sum() / n)
+    effective, stderr = float(n**2 / (size**2).sum()), None
+    if len(size) > 1:
+        spread = value * (1 - value)
+        variance = max(_variance(right, size), spread / (n - 1))
+        stderr = math.sqrt(variance)
+        if variance > 0:
+            effective = 1 + spread / variance
+    low, high = wilson(value, effective)
+    return Estimate(value, stderr, low, high, n)
+
+
+def wilson(value: float, n: float) -> tuple[float, float]:
+    """Wilson's 95% score interval, inside [0, 1] and never empty, of a share `value` seen in `n` > 0 independent samples.
+
+    >>> low, high = wilson(0.5, 100)
+    >>> round(low, 4), round(high, 4)
+    (0.4038, 0.5962)
+    """
+    centre = value + Z**2 / (2 * n)
+    half = Z * math.sqrt(value * (1 - value) / n + Z**2 / (4 * n**2))
+    scale = 1 + Z**2 / n
+    # At 0 and 1 the bound is the value itself, save for rounding.
+    low = 0.0 if value == 0 else (centre - half) / scale
+    return low, 1.0 if value == 1 else (centre + half) / scale
+
+
+def mean(values: "ArrayLike", group: "ArrayLike") -> Estimate:
+    """The mean of `values`, with the clustered standard error and a clustered bootstrap interval; see `ratio`.
+
+    >>> estimate = mean([0.0, 0.5, 1.0, 0.5], [0, 0, 1, 1])
+    >>> estimate.value, estimate.stderr, estimate.n
+    (0.5, 0.25, 4)
+    >>> mean([], [])
+    Estimate(value=None, stderr=None, low=None, high=None, n=0)
+    """
+    import numpy as np
+
+    return ratio(values, np.ones(np.size(values)), group)
+
+
+def ratio(numerator: "ArrayLike", denominator: "ArrayLike", group: "ArrayLike") -> Estimate:
+    """The sum of `numerator` over that of `denominator` (not negative), with a clustered bootstrap interval.
+
+    The standard error is the linearised one between clusters, times sqrt(clusters / (clusters - 1)). The value is None where
+    the denominators sum to 0; error and interval are None for a single cluster. n counts the records.
+
+    >>> estimate = ratio([1, 2], [2, 2], [0, 1])
+    >>> estimate.value, estimate.low, estimate.high, estimate.n
+    (0.75, 0.5, 1.0, 2)
+    """
+    import numpy as np
+
+    sums = cluster_sums(group, numerator, denominator)
+    estimate = bootstrap(operator.truediv, sums, np.size(group))
+    return estimate if estimate.stderr is None else replace(estimate, stderr=math.sqrt(_variance(*sums)))
+
+
+def _variance(numerator: "Array", denominator: "Array") -> float:
+    clusters, total = len(numerator), denominator.sum()
+    residual = numerator - numerator.sum() / total * denominator
+    return float(clusters / (clusters - 1) * (residual**2).sum() / total**2)
+
+
+def cluster_sums(group: "ArrayLike", *columns: "ArrayLike") -> "Array":
+    """The sum of each column in each cluster, float (columns, clusters), the clusters in the order of their sums.
+
+    Order and codes leave no trace, rounding included: rows are sorted before they are added up.
+
+    >>> cluster_sums([7, 3, 7], [1, 5, 2], [1, 1, 1]).tolist()
+    [[5.0, 3.0], [1.0, 2.0]]
+    """
+    import numpy as np
+
+    rows = np.stack([np.asarray(column, dtype=float) for column in columns])
+    order = np.lexsort(rows)
+    code = np.unique(np.asarray(group), return_inverse=True)[1][order]
+    sums = np.stack([np.bincount(code, weights=row[order]) for row in rows])
+    return sums[:, np.lexsort(sums)]
+
+
+def bootstrap(statistic: Callable[..., Any], sums: "Array", n: int) -> Estimate:
+    """The statistic of the summed columns, with a percentile interval and standard error from resampled clusters.
+
+    `statistic` takes one array for each row of `sums` (see `cluster_sums`), all of one shape, and returns an array of that
+    shape, not finite where it is undefined; such resamples are left out. Percentiles keep to the statistic's range and need
+    no derivative; with fewer than about 20 clusters they are too narrow. The interval is widened to hold the value where
+    the statistic's bias put it outside. The value is None where undefined; error and interval are None for a single cluster.
+    Above `MOST_CLUSTERS` clusters, unless few of them differ, random groups of them are resampled instead.
+
+    >>> root = bootstrap(lambda squares, count: (squares / count) ** 0.5, cluster_sums([0, 1, 2], [1, 4, 4], [1, 1, 1]), 3)
+    >>> round(root.value, 3), root.low, root.high
+    (1.732, 1.0, 2.0)
+    """
+    import numpy as np
+
+    with np.errstate(divide="ignore", invalid="ignore"):
+        value = float(statistic(*sums.sum(axis=1)))
+        if not math.isfinite(value):
+            return Estimate(None, None, None, None, n)
+        if sums.shape[1] < 2:
+            return Estimate(value, None, None, None, n)
+        drawn = statistic(*_resampled(sums))
+    drawn = drawn[np.isfinite(drawn)]
+    low, high = np.quantile(drawn, [0.025, 0.975]).tolist()
+    return Estimate(value, float(drawn.std(ddof=1)), min(low, value), max(high, value), n)
+
+
+def _resampled(sums: "Array") -> "Array":
+    """The summed columns of each resample, (columns, RESAMPLES). Clusters with the same sums must be neighbours to be quick."""
+    import numpy as np
+
+    generator = np.random.Generator(np.random.PCG64(SEED))
+    units = sums.shape[1]
+    first = np.flatnonzero(np.append(True, (sums[:, 1:] != sums[:, :-1]).any(axis=0)))
+    if len(first) <= min(units / 16, DRAWS_AT_ONCE / RESAMPLES):
+        # How often each of a few distinct clusters is drawn is multinomial: the same bootstrap, without drawing one by one.
+        times = generator.multinomial(units, np.diff(np.append(first, units)) / units, size=RESAMPLES)
+        return np.stack([(times * column[first]).sum(axis=1) for column in sums])
+    if units > MOST_CLUSTERS:
+        member = generator.permutation(units) % MOST_CLUSTERS
+        sums, units = np.stack([np.bincount(member, weights=column) for column in sums]), MOST_CLUSTERS
+    drawn = np.empty((len(sums), RESAMPLES))
+    step = max(DRAWS_AT_ONCE // units, 1)
+    for start in range(0, RESAMPLES, step):
+        picks = generator.integers(units, size=(min(step, RESAMPLES - start), units))
+        drawn[:, start : start + step] = [column[picks].sum(axis=1) for column in sums]
+    return drawn

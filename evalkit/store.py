@@ -1,0 +1,203 @@
+"""Every request and its response, by content key, in one SQLite file a run.
+
+Design. A request's key is the sha256 of its canonical form and the engine's fingerprint (`Request.key`). An answer is a row
+(key, sample, request, response); a request's long parts (messages' texts) live once in `parts`, by their own sha256, and
+the request holds their hashes. Images are never stored: the request holds their digests. Writes are gathered by one thread
+and committed together after 20 ms or 256 answers, whichever comes first; `put` resolves only after its commit, so what a
+caller was told is on disk (WAL, synchronous=FULL: it outlives a power cut). Nothing but answers is stored: a gap leaves no row.
+"""
+
+import asyncio
+import fcntl
+import json
+import os
+import queue
+import sqlite3
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Self
+
+from .errors import UserError
+from .geometry import Box, Mask, Size
+from .types import Request, Response, canonical, sha256
+
+VERSION = 1
+LONG = 120  # characters from which a text is worth a row of its own
+PAUSE, MOST = 0.020, 256
+
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS answers (key TEXT PRIMARY KEY, sample TEXT NOT NULL, request TEXT NOT NULL, response TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS parts (hash TEXT PRIMARY KEY, text TEXT NOT NULL) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS by_sample ON answers (sample);
+"""
+
+
+class Lock:
+    """Holds a folder for one process; released by the operating system however the process ends."""
+
+    def __init__(self, folder: Path) -> None:
+        """Raises `UserError` where another run holds the folder, or it cannot be written."""
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            self._file = (folder / "lock").open("a+")
+        except OSError as error:
+            raise UserError(f"cannot write the results folder {folder}: {error.strerror}. Choose another with --out") from error
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            self._file.seek(0)
+            holder = self._file.read().strip() or "unknown"
+            self._file.close()
+            raise UserError(f"another evalkit (process {holder}) is working on {folder}. Wait for it, or choose another --out") from error
+        self._file.truncate(0)
+        self._file.write(str(os.getpid()))
+        self._file.flush()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+
+class Store:
+    """The answers of one run. One writer thread; reads come from any thread's loop."""
+
+    def __init__(self, path: Path) -> None:
+        """Opens or creates the file. Raises `UserError` where a newer evalkit wrote it or it is no store."""
+        self.path = path
+        try:
+            self._reader = _connect(path)
+            version = self._reader.execute("PRAGMA user_version").fetchone()[0]
+            if version > VERSION:
+                self._reader.close()
+                raise UserError(f"the store {path} is of version {version}, this evalkit reads up to {VERSION}: update evalkit")
+            self._reader.executescript(SCHEMA + f"PRAGMA user_version = {VERSION};")
+        except sqlite3.DatabaseError as error:
+            raise UserError(f"{path} is no readable store ({error}). Move it away to start anew, or choose another --out") from error
+        self._queue: queue.SimpleQueue[tuple[tuple[str, str, str, str], dict[str, str], Any] | None] = queue.SimpleQueue()
+        self._known: set[str] = set()
+        self._writer = threading.Thread(target=self._write, name="store", daemon=True)
+        self._writer.start()
+
+    def get(self, key: str) -> Response | None:
+        """The stored response, or None."""
+        row = self._reader.execute("SELECT response FROM answers WHERE key = ?", (key,)).fetchone()
+        return _response(row[0]) if row else None
+
+    async def put(self, key: str, request: Request, response: Response) -> None:
+        """Returns once the answer is on disk."""
+        loop = asyncio.get_running_loop()
+        done: asyncio.Future[None] = loop.create_future()
+        form, parts = _packed(request)
+        self._queue.put(((key, request.sample, form, _text(response)), parts, (loop, done)))
+        await done
+
+    def __len__(self) -> int:
+        return int(self._reader.execute("SELECT count(*) FROM answers").fetchone()[0])
+
+    def of_sample(self, sample: str) -> Iterator[tuple[dict[str, Any], Response]]:
+        """The requests of a sample (`task/id`) in canonical form, texts put back, with their responses."""
+        rows = self._reader.execute("SELECT request, response FROM answers WHERE sample = ? ORDER BY key", (sample,)).fetchall()
+        for form, response in rows:
+            yield self._unpacked(json.loads(form)), _response(response)
+
+    def close(self) -> None:
+        """Commits what is queued and closes the file."""
+        self._queue.put(None)
+        self._writer.join()
+        self._reader.close()
+
+    def _unpacked(self, form: dict[str, Any]) -> dict[str, Any]:
+        for message in form.get("messages", ()):
+            for i, part in enumerate(message["content"]):
+                if isinstance(part, dict) and "part" in part:
+                    message["content"][i] = self._reader.execute("SELECT text FROM parts WHERE hash = ?", (part["part"],)).fetchone()[0]
+        return form
+
+    def _write(self) -> None:
+        connection = _connect(self.path)
+        closing = False
+        while not closing:
+            first = self._queue.get()
+            if first is None:
+                break
+            batch = [first]
+            deadline = time.monotonic() + PAUSE
+            while len(batch) < MOST:
+                try:
+                    item = self._queue.get(timeout=max(deadline - time.monotonic(), 0))
+                except queue.Empty:
+                    break
+                if item is None:
+                    closing = True
+                    break
+                batch.append(item)
+            error: Exception | None = None
+            try:
+                self._commit(connection, batch)
+            except sqlite3.Error as failed:
+                error = UserError(f"cannot write the store {self.path}: {failed}")
+            for _, _, (loop, done) in batch:
+                if not loop.is_closed():
+                    loop.call_soon_threadsafe(_settle, done, error)
+        connection.close()
+
+    def _commit(self, connection: sqlite3.Connection, batch: list[Any]) -> None:
+        fresh = {h: text for _, parts, _ in batch for h, text in parts.items() if h not in self._known}
+        with connection:
+            connection.executemany("INSERT OR IGNORE INTO parts VALUES (?, ?)", fresh.items())
+            connection.executemany("INSERT OR REPLACE INTO answers VALUES (?, ?, ?, ?)", [row for row, _, _ in batch])
+        if len(self._known) < 100_000:
+            self._known.update(fresh)
+
+
+def _settle(done: "asyncio.Future[None]", error: Exception | None) -> None:
+    if done.done():
+        return
+    if error:
+        done.set_exception(error)
+    else:
+        done.set_result(None)
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    connection = sqlite3.connect(path, check_same_thread=False, timeout=30)
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA synchronous = FULL")
+    return connection
+
+
+def _packed(request: Request) -> tuple[str, dict[str, str]]:
+    """The canonical form with its long texts replaced by their hashes, and those texts."""
+    form, parts = canonical(request), {}
+    for message in form.get("messages", ()):
+        for i, part in enumerate(message["content"]):
+            if isinstance(part, str) and len(part) >= LONG:
+                parts[sha256(part)] = part
+                message["content"][i] = {"part": sha256(part)}
+    return json.dumps(form, sort_keys=True, separators=(",", ":")), parts
+
+
+def _text(response: Response) -> str:
+    """The response as JSON, fields at their default left out."""
+    blank = asdict(Response())
+    return json.dumps({name: value for name, value in asdict(response).items() if value != blank[name]}, separators=(",", ":"))
+
+
+def _response(text: str) -> Response:
+    fields: dict[str, Any] = json.loads(text)
+    if "seen" in fields:
+        fields["seen"] = tuple(Size(*size) for size in fields["seen"])
+    if "boxes" in fields:
+        fields["boxes"] = tuple(Box(*box) for box in fields["boxes"])
+    if "masks" in fields:
+        fields["masks"] = tuple(Mask(counts, Size(*size)) for counts, size in fields["masks"])
+    if "likelihoods" in fields:
+        fields["likelihoods"] = tuple(fields["likelihoods"])
+    if "attention" in fields:
+        fields["attention"] = tuple(tuple(tuple(row) for row in grid) for grid in fields["attention"])
+    return Response(**fields)

@@ -1,0 +1,33 @@
+"""`make bench`: what is measured rather than tested, one table, each row against its goal on this machine.
+
+Each row runs in a process of its own, so that its peak memory is its own. A row that misses its goal says BELOW; the last line
+counts them.
+"""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+ROWS = (
+    ("replay engine, one rule, JSON lines on: samples/s at 100,000", "harness", ["100000"], "rate", 10_000, "at least"),
+    ("the same: peak memory in MB at 1,000,000", "harness", ["1000000"], "megabytes", 400, "at most"),
+    ("evalkit --help: median seconds of 15", "start", [], "seconds", 0.10, "at most"),
+)
+
+
+def main() -> None:
+    below = 0
+    print(f"{'what':64} {'measured':>10} {'goal':>16}")
+    for what, module, arguments, key, goal, sense in ROWS:
+        command = [sys.executable, "-m", f"tests.bench.{module}", *arguments]
+        told = subprocess.run(command, capture_output=True, text=True, check=True, cwd=Path(__file__).parents[2])
+        measured = json.loads(told.stdout.splitlines()[-1])
+        met = measured[key] >= goal if sense == "at least" else measured[key] <= goal
+        below += not met
+        print(f"{what:64} {measured[key]:>10,.3g} {sense + ' ' + format(goal, ','):>16}{'' if met else '  BELOW'}", flush=True)
+    print(f"below: {below}")
+
+
+if __name__ == "__main__":
+    main()

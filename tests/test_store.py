@@ -1,0 +1,132 @@
+"""The store keeps what was paid for, once, and nothing else."""
+
+import asyncio
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from evalkit.engines.stored import Stored, StoredOnly
+from evalkit.errors import Gap, Refused, UserError
+from evalkit.geometry import Box, Mask, Size
+from evalkit.store import VERSION, Lock, Store
+from evalkit.types import Generate, Message, ModelInfo, Request, Response, Sampling
+
+
+def request(text: str, **fields: object) -> Request:
+    return Request(Generate((Message("user", (text,)),)), **fields)  # type: ignore[arg-type]
+
+
+class Counting:
+    """Answers with the prompt reversed and counts how often it was asked."""
+
+    info = ModelInfo("counting", "print")
+
+    def __init__(self, gaps: int = 0) -> None:
+        self.asked, self.gaps = 0, gaps
+
+    async def answer(self, asked: Request) -> Response:
+        self.asked += 1
+        await asyncio.sleep(0.001)
+        if self.asked <= self.gaps:
+            raise Gap("out of memory")
+        return Response(asked.kind.messages[0].content[0][::-1])  # type: ignore[union-attr, index]
+
+
+def test_an_answer_is_on_disk_when_the_call_returns(tmp_path: Path) -> None:
+    """Another connection sees the row before anything is closed."""
+    store = Store(tmp_path / "a.sqlite")
+
+    async def ask() -> None:
+        await Stored(Counting(), store).answer(request("abc", sample="t/1"))
+        rows = sqlite3.connect(tmp_path / "a.sqlite").execute("SELECT sample, response FROM answers").fetchall()
+        assert rows == [("t/1", '{"text":"cba"}')]
+
+    asyncio.run(ask())
+    store.close()
+
+
+def test_equal_requests_are_asked_once_in_flight_and_after(tmp_path: Path) -> None:
+    store, engine = Store(tmp_path / "a.sqlite"), Counting()
+
+    async def ask() -> None:
+        stored = Stored(engine, store)
+        replies = await asyncio.gather(*(stored.answer(request("abc", sample=f"t/{i}")) for i in range(20)))
+        assert {reply.text for reply in replies} == {"cba"}
+        assert (await stored.answer(request("abc"))).text == "cba"
+        assert (await stored.answer(request("abc", draw=1))).text == "cba"
+
+    asyncio.run(ask())
+    assert engine.asked == 2, "a second draw is another request"
+    store.close()
+
+
+def test_a_gap_leaves_no_row_and_is_asked_again(tmp_path: Path) -> None:
+    store, engine = Store(tmp_path / "a.sqlite"), Counting(gaps=1)
+
+    async def ask() -> None:
+        stored = Stored(engine, store)
+        with pytest.raises(Gap, match="out of memory"):
+            await stored.answer(request("abc"))
+        assert len(store) == 0
+        assert (await stored.answer(request("abc"))).text == "cba"
+
+    asyncio.run(ask())
+    store.close()
+
+
+def test_a_response_comes_back_whole(tmp_path: Path) -> None:
+    whole = Response(
+        "t", "length", "r", (Size(3, 4),), 5, 6, 0.5, (-1.5, -2.0), (Box(1, 2, 3, 4),), (Mask("ab", Size(8, 9)),), (((0.5, 0.25),),)
+    )
+    long = "x" * 500
+    asked = request(long, sample="t/1")
+    store = Store(tmp_path / "a.sqlite")
+    asyncio.run(store.put("k", asked, whole))
+    assert store.get("k") == whole
+    ((form, response),) = store.of_sample("t/1")
+    assert response == whole
+    assert form["messages"][0]["content"] == [long]
+    store.close()
+
+
+def test_what_changes_answers_is_in_the_key_and_nothing_else() -> None:
+    one = request("abc")
+    assert one.key("p") == request("abc", sample="other", turn=3).key("p")
+    different = [
+        request("abd").key("p"),
+        request("abc", draw=1).key("p"),
+        request("abc", to="judge").key("p"),
+        one.key("q"),
+        Request(Generate(one.kind.messages, Sampling(max_tokens=7))).key("p"),  # type: ignore[union-attr]
+        Request(Generate(one.kind.messages, prefill="x")).key("p"),  # type: ignore[union-attr]
+    ]
+    assert len({one.key("p"), *different}) == 7
+
+
+def test_rescoring_refuses_what_was_never_asked(tmp_path: Path) -> None:
+    store = Store(tmp_path / "a.sqlite")
+    with pytest.raises(Refused, match="t/9.*Run `evalkit run` again"):
+        asyncio.run(StoredOnly(Counting.info, store).answer(request("new", sample="t/9")))
+    store.close()
+
+
+def test_a_store_of_a_newer_version_is_refused(tmp_path: Path) -> None:
+    connection = sqlite3.connect(tmp_path / "a.sqlite")
+    connection.execute(f"PRAGMA user_version = {VERSION + 1}")
+    connection.close()
+    with pytest.raises(UserError, match="update evalkit"):
+        Store(tmp_path / "a.sqlite")
+
+
+def test_a_file_that_is_no_store_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.sqlite").write_bytes(b"no database at all, but long enough to look at " * 40)
+    with pytest.raises(UserError, match="no readable store"):
+        Store(tmp_path / "a.sqlite")
+
+
+def test_two_runs_on_one_folder_do_not_mix(tmp_path: Path) -> None:
+    with Lock(tmp_path / "run"), pytest.raises(UserError, match="another evalkit"):
+        Lock(tmp_path / "run")
+    with Lock(tmp_path / "run"):
+        pass

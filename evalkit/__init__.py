@@ -9,7 +9,8 @@ from typing import Any
 __version__ = "0.1.0"
 
 _HOME = {
-    "types": ("Estimate", "Image", "Lazy", "Message", "Prediction", "Record", "Rule", "Sample", "Unparsed", "Wants"),
+    "types": ("Estimate", "Image", "Lazy", "Message", "Prediction", "Record", "Sample", "Unparsed", "Wants"),
+    "interfaces": ("Rule",),
     "geometry": ("Box", "Frame", "Mask", "Point", "Size"),
     "errors": ("DataError", "UserError"),
     "data": ("Data", "read_json", "read_jsonl", "read_parquet", "read_tsv", "require"),

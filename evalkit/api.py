@@ -17,11 +17,13 @@ from .engines.stored import Stored, StoredOnly
 from .errors import Refused, UserError
 from .folder import FORMAT, Rows, RunFolder
 from .geometry import Frame
-from .runner import Job, Outcome, run as drive
+from .interfaces import Engine
+from .runner import Job, Outcome
+from .runner import run as drive
 from .scoring import Tally
 from .store import Lock, Store
 from .task import Task
-from .types import Engine, ModelInfo, Sample, sha256
+from .types import ModelInfo, Sample, sha256
 
 log = logging.getLogger("evalkit")
 Progress = Callable[[Outcome, dict[str, Tally]], None]
@@ -59,11 +61,19 @@ class Summary:
         raise KeyError((task, metric, rule, subset))
 
 
-def run(model: Any, tasks: str | Sequence[str], *, processor: Any = None, progress: Progress | None = None, **options: Any) -> Summary:
+def run(
+    model: Any,
+    tasks: str | Sequence[str],
+    *,
+    processor: Any = None,
+    progress: Progress | None = None,
+    command: Sequence[str] = (),
+    **options: Any,
+) -> Summary:
     """Evaluates `model` on `tasks` and returns the summary; the same call again finds the same folder and goes on.
 
     `model` is what `--model` takes, or a loaded transformers model with its `processor`. `options` are the fields of
-    `RunConfig`, as on the command line.
+    `RunConfig`, as on the command line; `command` is kept in the manifest.
 
     Raises:
         UserError: something is not as expected; the message says what to do.
@@ -73,6 +83,8 @@ def run(model: Any, tasks: str | Sequence[str], *, processor: Any = None, progre
     chosen = [task.find(name, data_folder(config, name)) for name in names]
     if len({made.name for made in chosen}) < len(chosen):
         raise UserError(f"expected each task once, got {', '.join(names)}")
+    if config.protocol:
+        protocols.find(config.protocol)
     if isinstance(model, str | Path):
         opened = engines.open_model(str(model), config, chosen)
     else:
@@ -81,7 +93,7 @@ def run(model: Any, tasks: str | Sequence[str], *, processor: Any = None, progre
         loaded = Transformers(model, processor=processor, batch_size=config.batch_size)
         opened = engines.Opened(loaded, loaded.info.name, "direct")
     try:
-        return _evaluate(opened, chosen, config, progress)
+        return _evaluate(opened, chosen, config, progress, command)
     finally:
         engines.close(opened.engine)
 
@@ -135,7 +147,7 @@ def _score(
 ) -> tuple[Summary, list[str]]:
     before = folder.summary()
     rows = None if check else Rows(folder)
-    summary = _drive(folder, engine, manifest["name"], chosen, config, manifest["protocol"], rows, None)
+    summary = _drive(folder, engine, manifest, chosen, config, rows, None)
     if rows:
         rows.keep()
         folder.write("summary.json", as_json(summary))
@@ -154,23 +166,25 @@ def _differences(before: list[dict[str, Any]], after: list[dict[str, Any]]) -> l
     ]
 
 
-def _evaluate(opened: engines.Opened, chosen: list[Task], config: RunConfig, progress: Progress | None) -> Summary:
+def _evaluate(opened: engines.Opened, chosen: list[Task], config: RunConfig, progress: Progress | None, command: Sequence[str]) -> Summary:
     engine, info = opened.engine, opened.engine.info
     protocol = config.protocol or opened.protocol
     for made in chosen:
         if made.grounded and info.frame is None:
             raise Refused(
-                f"task '{made.name}' scores boxes, and in what frame '{opened.name}' writes them is not known. Say it with --frame "
-                f"{'|'.join(Frame)}, or as `frame = ...` in configs/models/NAME.toml (seen: pixels of the image after the processor's resize)"
+                f"task '{made.name}' scores boxes, and in what frame '{opened.name}' writes them is not known. Say it with "
+                f"--frame {'|'.join(Frame)}, or as `frame = ...` in configs/models/NAME.toml (seen: pixels of the image after "
+                "the processor's resize)"
             )
-    asked = protocols.find(protocol, **_sampling(config, info))
+    sampling = _sampling(config, engine)
+    asked = protocols.find(protocol, **sampling)
     resolved = {
         "model": opened.name,
         "fingerprint": info.fingerprint,
         "frame": info.frame,
         "protocol": dataclasses.asdict(asked) if dataclasses.is_dataclass(asked) and not isinstance(asked, type) else protocol,
         "tasks": [made.name for made in chosen],
-        "data": [str(folder.resolve()) if (folder := data_folder(config, made.name)) else "" for made in chosen],
+        "data": [str(given.resolve()) if (given := data_folder(config, made.name)) else "" for made in chosen],
         "limit": config.limit,
         "seed": config.seed,
         "repeats": config.repeats,
@@ -184,12 +198,16 @@ def _evaluate(opened: engines.Opened, chosen: list[Task], config: RunConfig, pro
         log.setLevel(logging.INFO)
         stores: list[Store] = []
         try:
-            folder.write("manifest.json", _manifest(opened.name, protocol, chosen, config, info, resolved))
+            manifest = _manifest(opened.name, protocol, chosen, config, info, resolved) | {"sampling": sampling, "command": list(command)}
+            folder.write("manifest.json", manifest)
             if info.stored:
-                stores = [Store(folder.store), *(Store(RunFolder.at(Path(path)).store) for path in ([config.reuse] if config.reuse else []))]
+                stores = [
+                    Store(folder.store),
+                    *(Store(RunFolder.at(Path(path)).store) for path in ([config.reuse] if config.reuse else [])),
+                ]
                 engine = Stored(engine, *stores)
             rows = Rows(folder)
-            summary = _drive(folder, engine, opened.name, chosen, config, protocol, rows, progress)
+            summary = _drive(folder, engine, manifest, chosen, config, rows, progress)
             rows.keep()
             folder.write("summary.json", as_json(summary))
             return summary
@@ -203,16 +221,16 @@ def _evaluate(opened: engines.Opened, chosen: list[Task], config: RunConfig, pro
 def _drive(
     folder: RunFolder,
     engine: Engine,
-    name: str,
+    manifest: dict[str, Any],
     chosen: list[Task],
     config: RunConfig,
-    protocol: str,
     rows: Rows | None,
     progress: Progress | None,
 ) -> Summary:
     """Drives every conversation, scores as predictions come, and summarises."""
+    name, protocol = manifest["name"], manifest["protocol"]
     tallies = {made.name: Tally(made, config.repeats) for made in chosen}
-    asked = protocols.find(protocol, **_sampling(config, engine.info))
+    asked = protocols.find(protocol, **manifest["sampling"])
     jobs = [Job(made.name, task.checked(limited(made, config), made.name), asked, config.repeats) for made in chosen]
     log.info("%s on %s, protocol %s, folder %s", name, ", ".join(tallies), protocol, folder.path)
     started = time.monotonic()
@@ -236,11 +254,7 @@ def _drive(
         name,
         protocol,
         [_entry(made, tallies[made.name], config, engine) for made in chosen],
-        [
-            {"model": name, "protocol": protocol, "task": made.name, **row}
-            for made in chosen
-            for row in tallies[made.name].numbers()
-        ],
+        [{"model": name, "protocol": protocol, "task": made.name, **row} for made in chosen for row in tallies[made.name].numbers()],
     )
 
 
@@ -265,9 +279,9 @@ def _drawn(made: Task, limit: int, seed: int) -> Iterator[Sample]:
         yield samples[place]
 
 
-def _sampling(config: RunConfig, info: ModelInfo) -> dict[str, Any]:
+def _sampling(config: RunConfig, engine: Engine) -> dict[str, Any]:
     """The fields of the protocol's sampling that the command line, or the checkpoint where asked to, replaces."""
-    wanted = {
+    wanted: dict[str, Any] = {
         "max_tokens": config.max_new_tokens,
         "temperature": config.temperature,
         "top_p": config.top_p,
@@ -275,8 +289,11 @@ def _sampling(config: RunConfig, info: ModelInfo) -> dict[str, Any]:
         "seed": config.seed or None,
     }
     if config.sampling == "checkpoint":
-        own = info.details.get("generation_config", {})
-        wanted |= {name: own.get(name) for name in ("temperature", "top_p", "top_k", "repetition_penalty") if wanted.get(name) is None}
+        own = getattr(engine, "sampling", None)
+        if own is None:
+            raise UserError("--sampling checkpoint needs a checkpoint with a generation_config; this engine has none")
+        for name in ("temperature", "top_p", "top_k", "repetition_penalty"):
+            wanted[name] = getattr(own, name) if wanted.get(name) is None else wanted[name]
     elif config.sampling != "evalkit":
         raise UserError(f"expected --sampling evalkit or checkpoint, got '{config.sampling}'")
     return {name: value for name, value in wanted.items() if value is not None}
@@ -311,9 +328,7 @@ def as_json(summary: Summary) -> dict[str, Any]:
     }
 
 
-def _manifest(
-    name: str, protocol: str, chosen: list[Task], config: RunConfig, info: ModelInfo, resolved: dict[str, Any]
-) -> dict[str, Any]:
+def _manifest(name: str, protocol: str, chosen: list[Task], config: RunConfig, info: ModelInfo, resolved: dict[str, Any]) -> dict[str, Any]:
     return {
         "format": FORMAT,
         "name": name,
@@ -329,10 +344,14 @@ def _manifest(
             "details": dict(info.details),
         },
         "tasks": [
-            {"name": made.name, "version": made.version, "rules": [f"{r.name}: {r.metric.name}" for r in made.rules], "data": _data(made, config)}
+            {
+                "name": made.name,
+                "version": made.version,
+                "rules": [f"{r.name}: {r.metric.name}" for r in made.rules],
+                "data": _data(made, config),
+            }
             for made in chosen
         ],
-        "command": [argument for argument in sys.argv if "key" not in argument.lower() or "=" not in argument],
         "versions": _versions(),
         "commit": _commit(),
         "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),

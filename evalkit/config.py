@@ -59,6 +59,8 @@ class RunConfig:
     frame: str = ""
     sampling: str = "evalkit"
     trust_remote_code: bool = False
+    cache: str = ""
+    """Where hashes of weights are kept, so that a large checkpoint is read once."""
     reuse: str = field(default="", metadata={"option": "from"})
 
 
@@ -91,8 +93,9 @@ def build(kind: type[C], table: dict[str, Any], where: str) -> C:
         if spec is None:
             raise UserError(f"unknown key '{key}' in {where}. {did_you_mean(key, list(known))}")
         if "tuple" in str(spec.type):
-            value = tuple(value) if isinstance(value, list | tuple) else (value,)
-        elif not isinstance(value, _allowed(str(spec.type))) or (isinstance(value, bool) and "bool" not in str(spec.type)):
+            values[spec.name] = tuple(value) if isinstance(value, list | tuple) else (value,)
+            continue
+        if not isinstance(value, _allowed(str(spec.type))) or (isinstance(value, bool) and "bool" not in str(spec.type)):
             raise UserError(f"expected {spec.type} for '{key}' in {where}, got {value!r}")
         values[spec.name] = value
     try:

@@ -96,9 +96,7 @@ class Data:
                 reason = str(error)
                 continue
             except Exception as error:  # which errors the hub's client lets through depends on its version's HTTP library
-                raise DataError(
-                    f"{name} could not be downloaded: {error}. Run it again to go on. {self._advice()}"
-                ) from error
+                raise DataError(f"{name} could not be downloaded: {error}. Run it again to go on. {self._advice()}") from error
             self.annotations(folder)
             return folder
         raise DataError(f"no data to download: {reason}. {self._advice()}")

@@ -1,11 +1,11 @@
 """What can go wrong, and whose turn it is then.
 
-    EvalkitError
-    ├── UserError            the user can mend it: said in one message, exit code 2, never a traceback
-    │   ├── DataError        a data set or one of its files is missing, partial or not what was expected
-    │   │   └── ImageError   an image cannot be read
-    │   └── Refused          what was asked for would give a number that means something else
-    └── Gap                  no answer came (time-out, out of memory, 5xx): a hole to fill next time, never an answer
+EvalkitError
+├── UserError            the user can mend it: said in one message, exit code 2, never a traceback
+│   ├── DataError        a data set or one of its files is missing, partial or not what was expected
+│   │   └── ImageError   an image cannot be read
+│   └── Refused          what was asked for would give a number that means something else
+└── Gap                  no answer came (time-out, out of memory, 5xx): a hole to fill next time, never an answer
 """
 
 

@@ -12,7 +12,6 @@
 
 import hashlib
 import json
-import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import IO, Any, Self
@@ -59,7 +58,7 @@ class RunFolder:
         """Writes a JSON file whole or not at all."""
         part = self.path / f"{name}.part"
         part.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n", "utf-8")
-        os.replace(part, self.path / name)
+        part.replace(self.path / name)
 
     def _read(self, name: str) -> dict[str, Any]:
         try:
@@ -117,7 +116,7 @@ class Rows:
         """Closes the files and puts them in place."""
         for name, file in self._files.items():
             file.close()
-            os.replace(self._folder.path / f"{name}.part", self._folder.path / name)
+            (self._folder.path / f"{name}.part").replace(self._folder.path / name)
 
 
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), default=repr).encode

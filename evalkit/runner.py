@@ -15,7 +15,8 @@ from typing import Any
 
 from .data import resolve
 from .errors import Gap, ImageError, Refused
-from .types import AnswerProtocol, Conversation, Engine, Grader, ModelInfo, Prediction, Request, Response, Sample, T, with_images
+from .interfaces import AnswerProtocol, Engine, Grader
+from .types import Conversation, ModelInfo, Prediction, Request, Response, Sample, T
 
 WINDOW = 256
 CHUNK = 64
@@ -165,7 +166,7 @@ class _Source:
         if not self._resolving:
             return job, sample, draw, ""
         try:
-            return job, with_images(sample, [self._image(image) for image in sample.images]), draw, ""
+            return job, replace(sample, images=tuple(map(self._image, sample.images))), draw, ""
         except ImageError as error:
             return job, sample, draw, str(error)
 

@@ -11,8 +11,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from .interfaces import Rule
 from .task import Task
-from .types import Columns, Estimate, Prediction, Record, Rule, Sample, Unparsed
+from .types import Columns, Estimate, Prediction, Record, Sample, Unparsed
 
 UNPARSED, TRUNCATED, REFUSED, MISSING = 1, 2, 4, 8
 FLAGS = {"unparsed": UNPARSED, "truncated": TRUNCATED, "refused": REFUSED, "missing": MISSING}
@@ -34,8 +35,8 @@ class Scored:
 class _Rows:
     """The records of one rule: `row` says which prediction each belongs to."""
 
-    row: array = field(default_factory=lambda: array("I"))
-    values: dict[str, array] = field(default_factory=dict)
+    row: "array[int]" = field(default_factory=lambda: array("I"))
+    values: dict[str, "array[float]"] = field(default_factory=dict)
     flags: bytearray = field(default_factory=bytearray)
 
 
@@ -59,7 +60,7 @@ class Tally:
         self.gaps: list[tuple[str, int, str]] = []
         self._gaps_in: Counter[str] = Counter()
         self._group = array("q")
-        self._tagged: dict[str, array] = defaultdict(lambda: array("I"))
+        self._tagged: dict[str, array[int]] = defaultdict(lambda: array("I"))
         self._rules: list[tuple[Rule, _Rows]] = [(rule, _Rows()) for rule in task.rules]
         self._draws: dict[str, list[list[Scored]]] = defaultdict(list)
         self._asked: dict[str, Sample] = {}
@@ -107,7 +108,8 @@ class Tally:
         """The mean of the first record field of the first rule so far: the score to show while running."""
         for _, rows in self._rules:
             for column in rows.values.values():
-                return sum(column[-2000:]) / len(column[-2000:])
+                recent = column[-2000:]
+                return sum(recent) / len(recent)
         return None
 
     def numbers(self) -> Iterator[dict[str, Any]]:
@@ -142,12 +144,16 @@ class Tally:
             ids = sorted(self._draws)
             group = np.array([cluster(self._asked[i].group or i) for i in ids], dtype=np.int64)
             passed = [max(made[place].record["correct"] for made in self._draws[i]) for i in ids]
-            agreed = [rule.metric.measure(_majority([made[place].value for made in self._draws[i]]), self._asked[i])["correct"] for i in ids]
+            agreed = [
+                rule.metric.measure(_majority([made[place].value for made in self._draws[i]]), self._asked[i])["correct"] for i in ids
+            ]
             from .stats import share
 
             for name, column in (("pass", passed), ("majority", agreed)):
                 estimate = share(np.array(column), group)
-                yield _row(f"{name}@{self.repeats}", rule.name, OVERALL, estimate, {**dict.fromkeys(FLAGS, 0), "gaps": self._gaps_in[OVERALL]})
+                yield _row(
+                    f"{name}@{self.repeats}", rule.name, OVERALL, estimate, {**dict.fromkeys(FLAGS, 0), "gaps": self._gaps_in[OVERALL]}
+                )
 
 
 def cluster(name: str) -> int:

@@ -29,7 +29,9 @@ LONG = 120  # characters from which a text is worth a row of its own
 PAUSE, MOST = 0.020, 256
 
 SCHEMA = """
-CREATE TABLE IF NOT EXISTS answers (key TEXT PRIMARY KEY, sample TEXT NOT NULL, request TEXT NOT NULL, response TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS answers (
+    key TEXT PRIMARY KEY, sample TEXT NOT NULL, request TEXT NOT NULL, response TEXT NOT NULL
+) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS parts (hash TEXT PRIMARY KEY, text TEXT NOT NULL) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS by_sample ON answers (sample);
 """

@@ -14,7 +14,8 @@ from typing import Any
 
 from .data import Data
 from .errors import UserError, did_you_mean
-from .types import Rule, Sample
+from .interfaces import Rule
+from .types import Sample
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,10 +6,10 @@ becomes a record, records become estimates.
 
 import hashlib
 import json
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Generator, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from .geometry import Box, Frame, Mask, Point, Size
 
@@ -264,7 +264,7 @@ class ModelInfo:
     """What the manifest says of it: engine, versions, dtype, device, attention implementation."""
 
 
-# ---------------------------------------------------------------- predictions, rules, records
+# ---------------------------------------------------------------- predictions and records
 
 
 @dataclass(frozen=True, slots=True)
@@ -335,74 +335,6 @@ class Estimate:
     n: int
 
 
-@dataclass(frozen=True, slots=True)
-class Rule:
-    """How one reading turns a prediction into a record: a name, a parser and a metric. Every number names its rule."""
-
-    name: str
-    parse: Callable[[Prediction, Sample], Any]
-    """Returns the value that the metric measures, or `Unparsed`."""
-    metric: "Metric"
-    grounded: bool = False
-    """Whether it reads boxes, so that the model's frame must be declared."""
-
-
-# ---------------------------------------------------------------- the interfaces, whole
-
-
-class Engine(Protocol):
-    """Who answers requests. Batching, retries and devices are behind the one method."""
-
-    info: ModelInfo
-
-    async def answer(self, request: Request) -> Response:
-        """The response. Raises `Gap` where none came."""
-        ...
-
-
-class AnswerProtocol(Protocol):
-    """How a sample is asked and how the reply is read."""
-
-    @property
-    def name(self) -> str:
-        """The name on the command line and in every table."""
-        ...
-
-    def converse(self, sample: Sample, model: ModelInfo) -> Conversation[Prediction]:
-        """The conversation about one sample."""
-        ...
-
-
-class Grader(Protocol):
-    """A second conversation, about a finished prediction: a judge, an answer extractor, a probe."""
-
-    @property
-    def name(self) -> str:
-        """The key of its verdict in `Prediction.verdicts`."""
-        ...
-
-    def grade(self, sample: Sample, prediction: Prediction) -> Conversation[Any]:
-        """The conversation that ends in a verdict."""
-        ...
-
-
-class Metric(Protocol):
-    """A pure pair. Order never matters."""
-
-    @property
-    def name(self) -> str:
-        """What its records are filed under; unique among a task's rules of one name."""
-        ...
-
-    def measure(self, value: Any | None, sample: Sample) -> Record:
-        """The record of one sample; `value` is None where the parser failed. An empty record: the sample does not count."""
-        ...
-
-    def summarise(self, records: Columns) -> Mapping[str, Estimate]:
-        """The named estimates of a set of records."""
-        ...
-
-
 # ---------------------------------------------------------------- canonical form
 
 
@@ -453,8 +385,3 @@ def images_of(request: Request) -> Iterator[Image]:
         for part in message.content:
             if isinstance(part, Image):
                 yield part
-
-
-def with_images(sample: Sample, images: Sequence[Image]) -> Sample:
-    """The sample with its images replaced, as the runner does once it knows their sizes and digests."""
-    return replace(sample, images=tuple(images))

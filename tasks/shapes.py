@@ -20,7 +20,7 @@ frequent, so a constant answer scores exactly its floor: 1/6, 1/2, 1/4.
 
 import io
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -253,7 +253,7 @@ def _cast(rng: random.Random, split: str, kind: str, turn: int):
     if kind == "yes_no":
         truth = _balanced(split, kind, turn, ("Yes", "No"))
         first, second = rng.sample(everything, 2)
-        names = [first, second] + _others(rng, everything, lambda n: n not in (first, second))
+        names = [first, second, *_others(rng, everything, lambda n: n not in (first, second))]
 
         def ask(objects, width):
             a, b = objects[0], objects[1]
@@ -266,12 +266,12 @@ def _cast(rng: random.Random, split: str, kind: str, turn: int):
     if kind == "choice":
         letter = _balanced(split, kind, turn, tuple(LETTERS))
         colour, form = rng.choice(everything)
-        names = [(colour, form)] + _others(rng, everything, lambda n: n[1] != form)
+        names = [(colour, form), *_others(rng, everything, lambda n: n[1] != form)]
         options = rng.sample([c for c in COLOURS if c != colour], 3)
         options.insert(LETTERS.index(letter), colour)
         return names, lambda objects, width: (f"What is the colour of the {form}?", tuple(options), letter, (0,))
     first = rng.choice(everything)
-    names = [first] + _others(rng, everything, lambda n: n != first)
+    names = [first, *_others(rng, everything, lambda n: n != first)]
     return names, lambda objects, width: (f"Where is the {objects[0].name}?", (), "", (0,))
 
 

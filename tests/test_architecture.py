@@ -13,7 +13,7 @@ import evalkit
 
 ROOT = Path(__file__).resolve().parents[1]
 LAYERS = """
-errors types geometry stats
+errors types interfaces geometry stats
 data images parsers metrics tools
 protocols graders task config
 engines store

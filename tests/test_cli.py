@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 ECHO = "class Echo:\n    frame = 'original'\n    def generate(self, messages, images):\n        return 'yes'\n"
-TASK = '''
+TASK = """
 from evalkit import Accuracy, Rule, Sample, Task, Wants
 
 VARIANTS = ()
@@ -21,7 +21,7 @@ def task(variant, data):
 
 def row(i):
     return Sample(str(i), "q", "q", (), Wants("yes_no"), "yes", tags=frozenset({"half" if i % 2 else "other"}))
-'''
+"""
 
 
 def evalkit(*arguments: object) -> subprocess.CompletedProcess[str]:
@@ -93,7 +93,7 @@ def test_a_limit_draws_by_seed_and_is_marked_partial(tmp_path: Path, echo: str) 
         assert told.returncode == 0, told.stderr
         assert "24 of 960 (partial)" in told.stdout or "of 960 (partial)" in told.stdout
         (folder,) = (tmp_path / out).iterdir()
-        return {json.loads(line)["sample"] for line in (folder / "predictions.jsonl").open()}
+        return {json.loads(line)["sample"] for line in (folder / "predictions.jsonl").read_text().splitlines()}
 
     assert len(ids("a")) == 24
     assert ids("a2") == ids("a3")
@@ -109,7 +109,11 @@ def test_repeats_give_the_mean_pass_and_majority(tmp_path: Path) -> None:
     model = f"plugin:{tmp_path / 'moody.py'}:Moody"
     told = evalkit("run", "--model", model, "--tasks", task, "--out", tmp_path / "out", "--repeats", 3, "--temperature", 1)
     assert told.returncode == 0, told.stderr
-    rows = {row["metric"]: row for row in json.loads(evalkit("table", tmp_path / "out", "--format", "json").stdout) if row["subset"] == "overall"}
+    rows = {
+        row["metric"]: row
+        for row in json.loads(evalkit("table", tmp_path / "out", "--format", "json").stdout)
+        if row["subset"] == "overall"
+    }
     assert rows["accuracy"]["value"] == pytest.approx(2 / 3)
     assert rows["pass@3"]["value"] == 1.0
     assert rows["majority@3"]["value"] == 1.0

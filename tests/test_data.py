@@ -179,13 +179,15 @@ def test_a_json_file_is_read_whole_or_not_at_all(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("reader", [read_jsonl, read_json, read_tsv, lambda path: read_parquet(path, ("a",))])
 def test_a_missing_file_is_named(tmp_path: Path, reader: Callable[[Path], Any]) -> None:
-    with pytest.raises(DataError, match="expected a file at .*absent"):
+    with pytest.raises(DataError, match=r"expected a file at .*absent"):
         list(reader(tmp_path / "absent"))
 
 
 def test_tab_separated_cells_may_be_long_quoted_and_empty(tmp_path: Path) -> None:
     long = "A" * 300_000
-    (tmp_path / "rows.tsv").write_text(f'index\timage\ttext\n0\t{long}\t"two\nlines, ""quoted"""\r\n1\tNA\t\n2\t5" wide\t""\n', encoding="utf-8")
+    (tmp_path / "rows.tsv").write_text(
+        f'index\timage\ttext\n0\t{long}\t"two\nlines, ""quoted"""\r\n1\tNA\t\n2\t5" wide\t""\n', encoding="utf-8"
+    )
     assert list(read_tsv(tmp_path / "rows.tsv")) == [
         {"index": "0", "image": long, "text": 'two\nlines, "quoted"'},
         {"index": "1", "image": "NA", "text": ""},
@@ -237,7 +239,7 @@ def test_a_parquet_file_with_other_columns_or_cut_off_is_an_error(parquet: Path)
 
 def test_a_parquet_cell_without_bytes_is_an_image_error(parquet: Path) -> None:
     lazy = next(read_parquet(parquet, ("plain",), images=("qa",)))["qa"]
-    with pytest.raises(ImageError, match="expected an image's bytes in .*row 0, column qa, got list"):
+    with pytest.raises(ImageError, match=r"expected an image's bytes in .*row 0, column qa, got list"):
         resolve(Image(lazy))
 
 
@@ -416,7 +418,10 @@ def test_derived_images_are_made_from_their_parents_pixels() -> None:
 
 def test_a_derivation_resolves_to_the_same_whether_its_parent_was_resolved_or_not() -> None:
     data = encoded(gradient())
-    late, early = resolve(Image(data).derive(Crop(2, 1, 6, 4)).derive(Resize(2, 2))), resolve(Image(data)).derive(Crop(2, 1, 6, 4)).derive(Resize(2, 2))
+    late, early = (
+        resolve(Image(data).derive(Crop(2, 1, 6, 4)).derive(Resize(2, 2))),
+        resolve(Image(data)).derive(Crop(2, 1, 6, 4)).derive(Resize(2, 2)),
+    )
     assert (late.size, late.digest) == (early.size, early.digest) == (Size(2, 2), early.digest)
     assert late.digest != resolve(Image(data)).digest
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-TASK = '''
+TASK = """
 from evalkit import Accuracy, Rule, Sample, Task, Unparsed, Wants, parsers
 
 VARIANTS = ()
@@ -24,7 +24,7 @@ def task(variant, data):
 def samples():
     for i in range(120):
         yield Sample(str(i), f"What is {i} modulo 7?", f"What is {i} modulo 7?", (), Wants("count"), i % 7, group=str(i // 3))
-'''
+"""
 
 ENGINE = '''
 import time

@@ -106,7 +106,7 @@ def test_what_changes_answers_is_in_the_key_and_nothing_else() -> None:
 
 def test_rescoring_refuses_what_was_never_asked(tmp_path: Path) -> None:
     store = Store(tmp_path / "a.sqlite")
-    with pytest.raises(Refused, match="t/9.*Run `evalkit run` again"):
+    with pytest.raises(Refused, match=r"t/9.*Run `evalkit run` again"):
         asyncio.run(StoredOnly(Counting.info, store).answer(request("new", sample="t/9")))
     store.close()
 

@@ -43,7 +43,7 @@ def command(config: Path | None, **given: Any) -> int:
     Exit code: 0 complete, 1 some samples have no answer (run again), 2 something to mend.
     """
     from .. import api
-    from ..config import RunConfig, build, read
+    from ..config import RunConfig, read
 
     options: dict[str, Any] = {}
     if config:
@@ -62,11 +62,11 @@ def command(config: Path | None, **given: Any) -> int:
         raise UserError(f"expected --label key=value, got {', '.join(options['label'])}")
     if (options.get("repeats") or 1) > 1 and not options.get("temperature") and options.get("sampling") != "checkpoint":
         raise UserError("greedy repeats are all alike: give --temperature with --repeats")
-    build(RunConfig, {**{k: v for k, v in options.items() if k != "reuse"}}, "the command line")
+    options.setdefault("cache", click.get_app_dir("evalkit"))
     model, tasks = options.pop("model"), options.pop("tasks")
     progress = Progress()
     try:
-        summary = api.run(model, tasks, progress=progress, **options)
+        summary = api.run(model, tasks, progress=progress, command=sys.argv[1:], **options)
     finally:
         progress.close()
     click.echo(summary.table())

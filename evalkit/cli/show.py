@@ -48,7 +48,10 @@ KNOWN = {"task", "sample", "draw", "rule", "metric", "value", "failure"}
 def _text(row: dict[str, Any], records: list[dict[str, Any]]) -> str:
     draw = f" draw {row['draw']}" if row["draw"] else ""
     lines = [click.style(f"{row['task']}/{row['sample']}{draw}", bold=True), f"  question  {_flat(row['question'])}"]
-    lines += [f"  target    {_flat(row['target'])}", f"  reply     {_flat(row['text'])}" + ("" if row["finish"] == "stop" else f" [{row['finish']}]")]
+    lines += [
+        f"  target    {_flat(row['target'])}",
+        f"  reply     {_flat(row['text'])}" + ("" if row["finish"] == "stop" else f" [{row['finish']}]"),
+    ]
     lines += [f"  box       {[round(v, 1) for v in item['box']]}" for item in row.get("evidence", ()) if item["box"]]
     for record in records:
         numbers = ", ".join(f"{name} {value:g}" for name, value in record.items() if name not in KNOWN)

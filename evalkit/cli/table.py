@@ -8,14 +8,20 @@ import click
 
 @click.command()
 @click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("--format", "style", type=click.Choice(["md", "json"]), default="md", help="md for the terminal, json for one flat row a number.")
+@click.option(
+    "--format", "style", type=click.Choice(["md", "json"]), default="md", help="md for the terminal, json for one flat row a number."
+)
 def command(runs: tuple[Path, ...], style: str) -> int:
     """Print the numbers of RUNS (run folders, or folders that hold some) as one table."""
     from ..errors import UserError
     from ..folder import RunFolder
     from ..report.table import flat, markdown
 
-    folders = [found for run in runs for found in ([run] if (run / "manifest.json").is_file() else sorted(p.parent for p in run.glob("*/summary.json")))]
+    folders = [
+        found
+        for run in runs
+        for found in ([run] if (run / "manifest.json").is_file() else sorted(p.parent for p in run.glob("*/summary.json")))
+    ]
     if not folders:
         raise UserError(f"expected run folders (with summary.json) in {', '.join(map(str, runs))}, found none")
     summaries = [RunFolder.at(folder).summary() for folder in folders]

@@ -60,7 +60,11 @@ def tokenizer(corpus: Iterable[str]) -> Any:
     )
     bpe.add_tokens([AddedToken(GROUNDED_SUFFIX, normalized=False)])
     return PreTrainedTokenizerFast(
-        tokenizer_object=bpe, eos_token="<|im_end|>", pad_token="<|endoftext|>", additional_special_tokens=list(SPECIAL), padding_side="left"
+        tokenizer_object=bpe,
+        eos_token="<|im_end|>",
+        pad_token="<|endoftext|>",
+        additional_special_tokens=list(SPECIAL),
+        padding_side="left",
     )
 
 

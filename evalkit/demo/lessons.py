@@ -37,16 +37,12 @@ def lesson(shapes: ModuleType, index: int) -> Lesson:
     height, width = smart_resize(drawn.height, drawn.width, factor=CELL, min_pixels=MIN_PIXELS, max_pixels=MAX_PIXELS)
     rows, columns = height // CELL, width // CELL
     image = shapes.render(drawn).resize((width, height), Image.Resampling.BICUBIC)
-    cells = tuple(
-        int(o.centre[1] / drawn.height * rows) * columns + int(o.centre[0] / drawn.width * columns) for o in drawn.objects
-    )
+    cells = tuple(int(o.centre[1] / drawn.height * rows) * columns + int(o.centre[0] / drawn.width * columns) for o in drawn.objects)
     evidence = drawn.evidence if drawn.kind == "yes_no" else tuple(sorted(drawn.evidence, key=lambda i: cells[i]))
     grounded = random.Random(f"form/{index}").random() < 0.7
     boxes = [thousandths(drawn.objects[i].box, drawn.width, drawn.height) for i in evidence]
     prompt = f"\nQuestion: {asked(drawn)}{GROUNDED_SUFFIX}" if grounded else shapes.wording(drawn)
-    return Lesson(
-        drawn, prompt, reply(drawn, boxes, grounded), patches(np.asarray(image)), (rows, columns), cells, evidence
-    )
+    return Lesson(drawn, prompt, reply(drawn, boxes, grounded), patches(np.asarray(image)), (rows, columns), cells, evidence)
 
 
 def asked(drawn: Any) -> str:

@@ -11,10 +11,8 @@ Two stages, on the training split of the `shapes` task only:
 import argparse
 import json
 import math
-import os
-import random
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +24,8 @@ from . import architecture
 from .lessons import Lesson, lesson
 
 SEED = 20261122
-BATCH = {"sight": 48, "speech": 32}
-SORTED = 6  # batches drawn together and sorted by length, so that little is padded
+BATCH = {"sight": 48, "speech": 36}
+PARTS = {"sight": 1, "speech": 3}  # a batch is sorted by length and cut into as many, so that little is padded
 RATE = {"sight": 2e-3, "speech": 1.5e-3}
 WARMUP = 150
 MATCHED, RANKED = 2, 3  # the language model's layers (counted from 1) whose image tokens the two probes read
@@ -58,17 +56,12 @@ class Trainee(nn.Module):
         return keep
 
 
-def batches(shapes: Any, stage: str, first: int, last: int) -> Iterator[list[Lesson]]:
-    """The batches of steps `first` to `last` of a stage, a function of the step alone; no lesson comes twice."""
-    size = BATCH[stage]
-    offset = {"sight": 0, "speech": 10_000_000}[stage]
-    for group in range(first // SORTED, -(-last // SORTED)):
-        base = offset + group * SORTED * size
-        drawn = sorted((lesson(shapes, base + i) for i in range(SORTED * size)), key=lambda item: len(item.reply) + 4 * len(item.cells))
-        order = random.Random(f"{stage}/{group}").sample(range(SORTED), SORTED)
-        for place, part in enumerate(order):
-            if first <= group * SORTED + place < last:
-                yield drawn[part * size : (part + 1) * size]
+def batch_parts(shapes: Any, stage: str, step: int) -> list[list[Lesson]]:
+    """The batch of a step, a function of the step alone, in parts of like length; no lesson comes twice."""
+    size, parts = BATCH[stage], PARTS[stage]
+    first = step * size + {"sight": 0, "speech": 10_000_000}[stage]
+    drawn = sorted((lesson(shapes, first + i) for i in range(size)), key=lambda item: len(item.reply) + 4 * len(item.cells))
+    return [drawn[i * size // parts : (i + 1) * size // parts] for i in range(parts)]
 
 
 def pixels(batch: list[Lesson]) -> tuple[Tensor, Tensor]:
@@ -83,7 +76,7 @@ class StillPatchEmbed(nn.Module):
 
     def __init__(self, embed: nn.Module) -> None:
         super().__init__()
-        self.proj = embed.proj
+        self.proj: Any = embed.proj
 
     def forward(self, values: Tensor) -> Tensor:
         return F.linear(values, self.proj.weight.sum(2).flatten(1), self.proj.bias)
@@ -146,7 +139,12 @@ def speech_loss(trainee: Trainee, batch: list[Lesson], shapes: Any) -> Tensor:
         weight[i, len(row) - 3 : len(row) - 1] = ANSWER_WEIGHT
     values, grids = pixels(batch)
     logits = trainee.model(
-        input_ids=ids, attention_mask=mask, pixel_values=values, image_grid_thw=grids, mm_token_type_ids=(ids == image_pad).int(), use_cache=False
+        input_ids=ids,
+        attention_mask=mask,
+        pixel_values=values,
+        image_grid_thw=grids,
+        mm_token_type_ids=(ids == image_pad).int(),
+        use_cache=False,
     ).logits
     token = F.cross_entropy(logits[:, :-1].flatten(0, 1), ids[:, 1:].flatten(), reduction="none")
     spoken = (token * weight[:, 1:].flatten()).sum() / weight.sum()
@@ -169,7 +167,9 @@ def _deciding(words: Any) -> list[int]:
 def corpus(shapes: Any) -> list[str]:
     """The texts that the tokenizer is trained on."""
     taught = [lesson(shapes, index) for index in range(4000)]
-    return [text for item in taught for text in (f"user\n{item.prompt.replace(architecture.GROUNDED_SUFFIX, '')}", f"assistant\n{item.reply}")]
+    return [
+        text for item in taught for text in (f"user\n{item.prompt.replace(architecture.GROUNDED_SUFFIX, '')}", f"assistant\n{item.reply}")
+    ]
 
 
 def train(shapes: Any, out: Path, steps: dict[str, int], early: int, log: Any) -> None:
@@ -192,28 +192,32 @@ def train(shapes: Any, out: Path, steps: dict[str, int], early: int, log: Any) -
         if done[stage] >= total:
             continue
         loss_of = sight_loss if stage == "sight" else speech_loss
-        trained = [*trainee.model.model.visual.parameters(), *trainee.sight.parameters()] if stage == "sight" else list(trainee.parameters())
+        trained = (
+            [*trainee.model.model.visual.parameters(), *trainee.sight.parameters()] if stage == "sight" else list(trainee.parameters())
+        )
         optimiser = torch.optim.AdamW(trained, lr=RATE[stage], weight_decay=0.01, betas=(0.9, 0.95))
         if saved and done[stage]:
             optimiser.load_state_dict(saved["optimiser"])
         running, started, first = None, time.time(), done[stage]
-        lessons = batches(shapes, stage, first, total)
         for step in range(first, total):
             for group in optimiser.param_groups:
                 group["lr"] = RATE[stage] * min(1, (step + 1) / WARMUP) * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * step / total)))
-            loss = loss_of(trainee, next(lessons), shapes)
-            loss.backward()
+            total_loss = 0.0
+            for part in batch_parts(shapes, stage, step):
+                loss = loss_of(trainee, part, shapes) / PARTS[stage]
+                loss.backward()
+                total_loss += loss.item()
             torch.nn.utils.clip_grad_norm_(trained, 1.0)
             optimiser.step()
             optimiser.zero_grad()
-            running = loss.item() if running is None else 0.98 * running + 0.02 * loss.item()
+            running = total_loss if running is None else 0.98 * running + 0.02 * total_loss
             done[stage] = step + 1
             if done[stage] % 50 == 0:
                 log(stage, done[stage], running, (time.time() - started) / (done[stage] - first))
             if done[stage] % 250 == 0 or done[stage] == total:
                 parts = {"trainee": trainee.state_dict(), "optimiser": optimiser.state_dict(), "done": done}
                 torch.save(parts, state.with_suffix(".part"))
-                os.replace(state.with_suffix(".part"), state)
+                state.with_suffix(".part").replace(state)
             if stage == "speech" and done[stage] == early:
                 save(trainee, out / "demo-early")
     save(trainee, out / "demo")
@@ -228,7 +232,7 @@ def save(trainee: Trainee, folder: Path) -> None:
 
 
 def main() -> None:
-    import importlib.util
+    from ..task import module
 
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("out", type=Path)
@@ -239,13 +243,7 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     torch.set_flush_denormal(True)  # gradients of what is learned become denormal, which is many times slower
-    place = Path(__file__).parents[2] / "tasks" / "shapes.py"
-    spec = importlib.util.spec_from_file_location("shapes", place)
-    shapes = importlib.util.module_from_spec(spec)
-    import sys
-
-    sys.modules["shapes"] = shapes
-    spec.loader.exec_module(shapes)
+    shapes = module("shapes")
     curve = arguments.out / "curve.jsonl"
 
     def log(stage: str, step: int, loss: float, seconds: float) -> None:

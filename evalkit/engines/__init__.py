@@ -6,8 +6,8 @@ from typing import Any
 
 from .. import config
 from ..errors import UserError, did_you_mean
+from ..interfaces import Engine
 from ..task import Task
-from ..types import Engine
 
 ENGINES = ("auto", "transformers", "replay", "plugin")
 
@@ -66,6 +66,7 @@ def _checkpoint(name: str, options: config.RunConfig) -> Opened:
         device=options.device or None,
         batch_size=options.batch_size,
         trust_remote_code=options.trust_remote_code or declared.trust_remote_code,
+        cache=Path(options.cache) if options.cache else None,
     )
     said = config.frame(options.frame, "--frame") or config.frame(declared.frame, f"configs/models/{name}.toml")
     if said:

@@ -3,8 +3,9 @@
 import asyncio
 
 from ..errors import Refused
+from ..interfaces import Engine
 from ..store import Store
-from ..types import Engine, ModelInfo, Request, Response
+from ..types import ModelInfo, Request, Response
 
 
 class Stored:

@@ -41,7 +41,9 @@ _CONFIRMED = re.compile(
     r"[\W_]{0,4}(?:[\w'’]{1,20}\s){0,4}?(?:is|seems|appears)\s(?:to\sbe\s)?(?:the\s)?(?:most\s)?(?:correct|best|accurate|right\sanswer|answer)\b",
     re.IGNORECASE,
 )
-_JOINED = re.compile(r"[^.;\n]{0,50}?(?:\b(?:or|and)\b|/|,|&)[^.;\n\w]{0,6}(?:(?:option|choice|perhaps|maybe|possibly)\b[\s(*]{0,4})?$", re.IGNORECASE)
+_JOINED = re.compile(
+    r"[^.;\n]{0,50}?(?:\b(?:or|and)\b|/|,|&)[^.;\n\w]{0,6}(?:(?:option|choice|perhaps|maybe|possibly)\b[\s(*]{0,4})?$", re.IGNORECASE
+)
 _REFUSAL = re.compile(
     r"\b(?:cannot|can['’]?t|can\snot|could\snot|unable\sto|not\spossible\sto)\s(?:\w{1,12}\s){0,3}?(?:answer(?:ed)?|choose|select(?:ed)?|pick)\b"
     r"|\bnone\sof\s(?:the|these|them)\b|\bneither\b",
@@ -103,46 +105,82 @@ def _whole(span: str, options: Sequence[str]) -> str | Unparsed | None:
 
 def _search(text: str, options: Sequence[str]) -> str | Unparsed:
     """The choice among the letters that a text mentions."""
-    mentions = _mentions(text, options)
     claims = {match.end() for match in _CLAIM.finditer(text)}
     denials = {match.end() for match in _DENIAL.finditer(text)}
-    passages = _passages(text, mentions)
-    kept: list[list[_Mention]] = []
+    last: list[_Mention] = []
     claimed: _Mention | None = None
-    for start, end, named in passages:
-        kept.append([])
-        for mention in named:
-            if mention.at in denials:
-                continue
-            alone = len(named) == 1 and _plain(text[start : mention.start] + text[mention.end : end]) in ("", _text(mention.letter, options))
+    joined = False
+    for start, end, named in _passages(text, _mentions(text, options)):
+        kept: list[_Mention] = []
+        for mention in (mention for mention in named if mention.at not in denials):
+            alone = len(named) == 1 and _plain(text[start : mention.start] + text[mention.end : end]) in ("", _own(mention.letter, options))
             if alone or mention.at in claims or _CONFIRMED.match(text, mention.end, end):
-                claimed = mention
-            elif _DENIED.match(text, mention.end, end):
+                claimed, joined = mention, False
+            elif _DENIED.match(text, mention.end, end) or not _own(mention.letter, options):
                 continue
-            kept[-1].append(mention)
-    last = next((named for named in reversed(kept) if named), None)
-    if last is None:
+            elif claimed and kept and kept[-1] is claimed and mention.letter != claimed.letter:
+                joined = _JOINED.fullmatch(text, claimed.end, mention.at) is not None
+            kept.append(mention)
+        last = kept or last
+    if not last:
         return Unparsed("no letter")
-    if claimed:
-        rival = next((m for named in kept for m in named if m.start >= claimed.end and m.letter != claimed.letter), None)
-        if rival and _JOINED.match(text, claimed.end, rival.start):
-            return Unparsed("several letters")
-        return _within(claimed.letter, options)
-    if len({mention.letter for mention in last}) > 1:
+    if joined or not claimed and len({mention.letter for mention in last}) > 1:
         return Unparsed("several letters")
-    if _REFUSAL.search(text, last[-1].end):
+    if not claimed and _REFUSAL.search(text, last[-1].end):
         return Unparsed("declined")
-    return _within(last[-1].letter, options)
+    return _within((claimed or last[-1]).letter, options)
 
 
 def _mentions(text: str, options: Sequence[str]) -> list[_Mention]:
-    """The capital letters that stand for an option, in order. A letter beyond the options is kept, for a claim of it says much."""
+    """The capital letters that stand for an option, in order; one beyond the options too, for it may be claimed."""
     found: list[_Mention] = []
     for match in _MENTION.finditer(text):
         name = match["bracketed"] or match["quoted"] or match["bare"]
         if match["bare"] and name in "AI" and _ARTICLE.match(text, match.end()):
-            own = _text(name, options)
-            if not own or _plain(text[match.end() : match.end() + len(own) + 8]).find(own) != 0:
+            own = _own(name, options)
+            if not own or not _plain(text[match.end() : match.end() + len(own) + 8]).startswith(own):
                 continue
         found.append(_Mention(match.start(), match.end(), name, text.index(name, match.start())))
     return found
+
+
+def _passages(text: str, mentions: Sequence[_Mention]) -> list[tuple[int, int, list[_Mention]]]:
+    """Start, end and mentions of each passage that has any: a sentence, or a list of options in the order of their letters."""
+    ends = [match.end() for match in _SENTENCE.finditer(text)] + [len(text)]
+    found: list[tuple[int, int, list[_Mention]]] = []
+    start, k, head = 0, 0, ""
+    for end in ends:
+        named: list[_Mention] = []
+        while k < len(mentions) and mentions[k].start < end:
+            named.append(mentions[k])
+            k += 1
+        if named:
+            previous, head = head, "" if re.search(r"[^\W_]", text[start : named[0].start]) else named[0].letter
+            if previous and head and ord(head) == ord(previous) + 1:
+                start, _, before = found.pop()
+                named = before + named
+            found.append((start, end, named))
+        start = end
+    return found
+
+
+def _plain(text: str) -> str:
+    """The words of a text, lower-case, single-spaced, without a leading article."""
+    return re.sub(r"^(?:an?|the) ", "", " ".join(re.findall(r"[^\W_]+", text.lower())))
+
+
+def _own(name: str, options: Sequence[str]) -> str:
+    """The plain text of a letter's option, empty where there is no such option."""
+    index = ord(name) - ord("A")
+    return _plain(options[index]) or name if index < len(options) else ""
+
+
+def _by_text(text: str, options: Sequence[str]) -> str | None:
+    """The letter of the one option whose text this is."""
+    words = _plain(text)
+    same = [chr(ord("A") + index) for index, option in enumerate(options[:26]) if words and _plain(option) == words]
+    return same[0] if len(same) == 1 else None
+
+
+def _within(name: str, options: Sequence[str]) -> str | Unparsed:
+    return name if ord(name) - ord("A") < len(options) else Unparsed(f"no option {name} among {len(options)}")

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UserError, did_you_mean
-from ..types import AnswerProtocol
+from ..interfaces import AnswerProtocol
 
 
 def names() -> list[str]:

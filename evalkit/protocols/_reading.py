@@ -24,7 +24,7 @@ def evidence(quadruples: Iterable[Written], sample: Sample, model: ModelInfo, se
 
 def given(response: Response, model: ModelInfo) -> tuple[Evidence, ...]:
     """The boxes that the engine gave as values, already in original pixels."""
-    return tuple(Evidence(tuple(box), model.frame, box) for box in response.boxes)
+    return tuple(Evidence((box.x1, box.y1, box.x2, box.y2), model.frame, box) for box in response.boxes)
 
 
 def prediction(

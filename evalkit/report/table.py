@@ -12,9 +12,15 @@ def flat(summaries: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     return [{key: row[key] for key in (*FLAT, *COUNTS)} for summary in summaries for row in summary["numbers"]]
 
 
+MOST = 12  # subsets of one family (`relation=...`) that a table for people still lists
+
+
 def markdown(summaries: Sequence[dict[str, Any]]) -> str:
-    """A table for the terminal, padded so that it reads as plain text too; counts that are zero everywhere are left out."""
-    rows = flat(summaries)
+    """A table for the terminal, padded so that it reads as plain text too.
+
+    Counts that are zero everywhere are left out, and so are families of more than 12 subsets, which the last line names.
+    """
+    rows, hidden = _listed(flat(summaries))
     partial = {
         (summary["model"], entry["task"]): entry for summary in summaries for entry in summary["tasks"] if entry["limit"] is not None
     }
@@ -39,7 +45,19 @@ def markdown(summaries: Sequence[dict[str, Any]]) -> str:
             ]
         )
     title = "" if several or not rows else f"{rows[0]['model']}, protocol {rows[0]['protocol']}\n\n"
-    return title + _aligned(head, body)
+    last = f"\n\nnot listed: {', '.join(hidden)} (all of them: evalkit table RUN --format json)" if hidden else ""
+    return title + _aligned(head, body) + last
+
+
+def _listed(rows: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], list[str]]:
+    """The rows whose family of subsets is small, and the families left out with their sizes."""
+    families: dict[str, set[str]] = {}
+    for row in rows:
+        if "=" in row["subset"]:
+            families.setdefault(row["subset"].partition("=")[0], set()).add(row["subset"])
+    large = {name: len(members) for name, members in families.items() if len(members) > MOST}
+    kept = [row for row in rows if row["subset"].partition("=")[0] not in large]
+    return kept, [f"{size} subsets by {name}" for name, size in sorted(large.items())]
 
 
 def _number(value: float | None) -> str:

@@ -1,6 +1,6 @@
 """The harness alone: the replay engine over N samples of a one-rule task, records and predictions written.
 
-    python -m tests.bench.harness N [--profile]
+python -m tests.bench.harness N [--profile]
 """
 
 import json

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from evalkit.geometry import Box
-from evalkit.types import Columns, Estimate, Metric, Sample, Wants
+from evalkit.interfaces import Metric
+from evalkit.types import Columns, Estimate, Sample, Wants
 
 
 def _sample(target: Any = None, regions: Sequence[Box] = ()) -> Sample:

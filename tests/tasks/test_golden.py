@@ -48,7 +48,9 @@ def test_every_rule_reads_the_golden_replies_as_written(path: Path, tmp_path: Pa
         sample = samples[case["sample"]]
         prediction = predict(sample, case["text"])
         values = {name: rules[name].parse(prediction, sample) for name in case["rule"]}
-        records = {name: None if isinstance(value, Unparsed) else rules[name].metric.measure(value, sample) for name, value in values.items()}
+        records = {
+            name: None if isinstance(value, Unparsed) else rules[name].metric.measure(value, sample) for name, value in values.items()
+        }
         got.append(case | {"rule": {name: record and next(iter(record.values())) for name, record in records.items()}})
     assert cases == got
 

@@ -1,0 +1,72 @@
+"""The interfaces, whole: who answers, who asks, who grades, who measures; and the rule that binds a parser to a metric."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from .types import Columns, Conversation, Estimate, ModelInfo, Prediction, Record, Request, Response, Sample
+
+
+class Engine(Protocol):
+    """Who answers requests. Batching, retries and devices are behind the one method."""
+
+    info: ModelInfo
+
+    async def answer(self, request: Request) -> Response:
+        """The response. Raises `Gap` where none came."""
+        ...
+
+
+class AnswerProtocol(Protocol):
+    """How a sample is asked and how the reply is read."""
+
+    @property
+    def name(self) -> str:
+        """The name on the command line and in every table."""
+        ...
+
+    def converse(self, sample: Sample, model: ModelInfo) -> Conversation[Prediction]:
+        """The conversation about one sample."""
+        ...
+
+
+class Grader(Protocol):
+    """A second conversation, about a finished prediction: a judge, an answer extractor, a probe."""
+
+    @property
+    def name(self) -> str:
+        """The key of its verdict in `Prediction.verdicts`."""
+        ...
+
+    def grade(self, sample: Sample, prediction: Prediction) -> Conversation[Any]:
+        """The conversation that ends in a verdict."""
+        ...
+
+
+class Metric(Protocol):
+    """A pure pair. Order never matters."""
+
+    @property
+    def name(self) -> str:
+        """What its records are filed under; unique among a task's rules of one name."""
+        ...
+
+    def measure(self, value: Any | None, sample: Sample) -> Record:
+        """The record of one sample; `value` is None where the parser failed. An empty record: the sample does not count."""
+        ...
+
+    def summarise(self, records: Columns) -> Mapping[str, Estimate]:
+        """The named estimates of a set of records."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """How one reading turns a prediction into a record: a name, a parser and a metric. Every number names its rule."""
+
+    name: str
+    parse: Callable[[Prediction, Sample], Any]
+    """Returns the value that the metric measures, or `Unparsed`."""
+    metric: "Metric"
+    grounded: bool = False
+    """Whether it reads boxes, so that the model's frame must be declared."""

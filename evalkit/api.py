@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from . import engines, protocols, task
-from .config import RunConfig
+from .config import RunConfig, locked
 from .data import check_published
 from .engines.stored import Stored, StoredOnly
 from .errors import Refused, UserError
@@ -125,7 +125,10 @@ def score(path: Path, check: bool = False) -> tuple[Summary, list[str]]:
     info = manifest["model"]
     if info["details"].get("engine") == "replay":
         opened = engines.open_model(config.model, config, chosen)
-        return _score(folder, opened.engine, None, chosen, config, manifest, check)
+        try:
+            return _score(folder, opened.engine, chosen, config, manifest, check)
+        finally:
+            engines.close(opened.engine)
     with Lock(folder.path):
         store = Store(folder.store)
         known = ModelInfo(
@@ -137,13 +140,13 @@ def score(path: Path, check: bool = False) -> tuple[Summary, list[str]]:
             details=info["details"],
         )
         try:
-            return _score(folder, StoredOnly(known, store), store, chosen, config, manifest, check)
+            return _score(folder, StoredOnly(known, store), chosen, config, manifest, check)
         finally:
             store.close()
 
 
 def _score(
-    folder: RunFolder, engine: Engine, store: Store | None, chosen: list[Task], config: RunConfig, manifest: dict[str, Any], check: bool
+    folder: RunFolder, engine: Engine, chosen: list[Task], config: RunConfig, manifest: dict[str, Any], check: bool
 ) -> tuple[Summary, list[str]]:
     before = folder.summary()
     rows = None if check else Rows(folder)
@@ -302,6 +305,12 @@ def _sampling(config: RunConfig, engine: Engine) -> dict[str, Any]:
 def _entry(made: Task, tally: Tally, config: RunConfig, engine: Engine) -> dict[str, Any]:
     """What the summary says of a task beside its numbers."""
     notes = [] if config.limit is not None else check_published(made.name, made.published, tally.counts)
+    if made.data and (lock := locked().get(made.name)):
+        found = made.data.fingerprint(made.data.folder(data_folder(config, made.name)))
+        if found != lock.fingerprint:
+            notes.append(
+                f"expected the data of {made.name} that configs/data.lock has seen whole ({lock.fingerprint[:12]}), got {found[:12]}"
+            )
     unknown = engine.unknown() if hasattr(engine, "unknown") else []
     if unknown:
         notes.append(f"{len(unknown)} replies are for samples the data does not have, such as '{unknown[0]}'")

@@ -5,7 +5,7 @@ for). `--config FILE` holds the options of a run, spelt as on the command line w
 """
 
 import tomllib
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -122,16 +122,16 @@ def frame(name: str, where: str) -> Frame | None:
     return Frame(name)
 
 
-def home(kind: str) -> Path | None:
-    """The folder `configs/<kind>`, inside the wheel or beside the package; None where there is none."""
+def home() -> Path | None:
+    """The folder `configs`, inside the wheel or beside the package; None where there is none."""
     package = Path(__file__).parent
-    return next((p for p in (package / "_bundled" / "configs" / kind, package.parent / "configs" / kind) if p.is_dir()), None)
+    return next((p for p in (package / "_bundled" / "configs", package.parent / "configs") if p.is_dir()), None)
 
 
 def models() -> dict[str, Path]:
     """The declared models by name."""
-    folder = home("models")
-    return {path.stem: path for path in sorted(folder.glob("*.toml"))} if folder else {}
+    folder = home()
+    return {path.stem: path for path in sorted((folder / "models").glob("*.toml"))} if folder else {}
 
 
 def model(name: str) -> ModelConfig | None:
@@ -141,10 +141,33 @@ def model(name: str) -> ModelConfig | None:
         return None
     declared = read(ModelConfig, path)
     if declared.source.startswith("bundled:"):
-        checkpoint = Path(__file__).parent / "demo" / "checkpoints" / declared.source.removeprefix("bundled:")
-        return build(ModelConfig, {**_table(declared), "source": str(checkpoint)}, str(path))
+        bundled = Path(__file__).parent / "demo" / "checkpoints" / declared.source.removeprefix("bundled:")
+        return replace(declared, source=str(bundled))
     return declared
 
 
-def _table(config: Any) -> dict[str, Any]:
-    return {spec.name: getattr(config, spec.name) for spec in fields(config)}
+@dataclass(frozen=True, slots=True)
+class Locked:
+    """A data set as it was when it was first seen whole."""
+
+    revision: str
+    fingerprint: str
+
+
+def locked() -> dict[str, Locked]:
+    """The entries of configs/data.lock by task."""
+    folder = home()
+    if not folder or not (folder / "data.lock").is_file():
+        return {}
+    table = tomllib.loads((folder / "data.lock").read_text("utf-8"))
+    return {name: build(Locked, entry, "data.lock") for name, entry in table.items()}
+
+
+def lock(task: str, entry: Locked) -> Path | None:
+    """Adds what a task's data is to configs/data.lock, where it has none yet, and returns the file; None where nothing was added."""
+    folder = home()
+    if folder is None or task in locked():
+        return None
+    with (folder / "data.lock").open("a", encoding="utf-8") as file:
+        file.write(f'\n["{task}"]\nrevision = "{entry.revision}"\nfingerprint = "{entry.fingerprint}"\n')
+    return folder / "data.lock"

@@ -13,7 +13,7 @@ def command(task_name: str, data: Path | None, download: bool) -> int:
     """Say where TASK's data is, whether it is whole, and its fingerprint."""
     from collections import Counter
 
-    from .. import task
+    from .. import config, task
     from ..data import check_published
     from ..errors import DataError
 
@@ -43,5 +43,9 @@ def command(task_name: str, data: Path | None, download: bool) -> int:
         problems.append(f"{pictures:,} image files are not there")
     for problem in problems:
         click.echo(f"note     {problem}")
+    if download and not problems:
+        revision = folder.name if folder.parent.name == "snapshots" else made.data.revision
+        added = config.lock(made.name, config.Locked(revision, made.data.fingerprint(folder)))
+        click.echo(f"locked   in {added}" if added else "locked   earlier")
     click.echo("state    " + ("whole" if not problems else "not whole, see the notes"))
     return 0 if not problems else 1

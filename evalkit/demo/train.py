@@ -30,7 +30,7 @@ RATE = {"sight": 2e-3, "speech": 1.5e-3}
 WARMUP = 150
 MATCHED, RANKED = 2, 3  # the language model's layers (counted from 1) whose image tokens the two probes read
 RANKS = 7  # not in the reply, or its 1st to 6th box
-ANSWER_WEIGHT = 4.0  # of the tokens that decide: the answer, and whether another box follows
+ANSWER_WEIGHT = 4.0  # of the tokens on which a reply turns
 
 
 class Trainee(nn.Module):
@@ -160,8 +160,9 @@ def speech_loss(trainee: Trainee, batch: list[Lesson], shapes: Any) -> Tensor:
 
 
 def _deciding(words: Any) -> list[int]:
-    """The tokens that say whether another box follows."""
-    return [words(text).input_ids[0] for text in (' {"bbox_2d": [', " </think>")]
+    """The tokens on which a reply turns: whether another box follows, a colour, a side."""
+    turns = (' {"bbox_2d": [', " </think>", " red", " green", " blue", " yellow", " left", " right")
+    return [words(text).input_ids[0] for text in turns]
 
 
 def corpus(shapes: Any) -> list[str]:

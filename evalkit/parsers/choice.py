@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 from ..types import Unparsed
@@ -33,7 +34,8 @@ _DENIAL = re.compile(
 )
 _WORDS = r"[\W_]{0,4}(?:(?!(?:because|since|as|and|or|but|so|if|for|rather)\b)[\w'’]{1,20}[ *]{0,3}(?:[-–—:][ *]{0,3})?){0,8}?"
 _DENIED = re.compile(
-    rf"(?![)\]*\"' ]{{0,4}},){_WORDS}\b(?:(?:is|are|was|does|do|can|could|would)(?:n['’]t|\s?not)\b|(?:wrong|incorrect|ruled\sout|unlikely)\b|"
+    rf"(?![)\]*\"' ]{{0,4}},){_WORDS}\b(?:(?:is|are|was|does|do|can|could|would)(?:n['’]t|\s?not)\b|"
+    r"(?:wrong|incorrect|ruled\sout|unlikely)\b|"
     r"(?<=[-–—:]\s)not\b|(?<=[-–—:]\s)no\b)",
     re.IGNORECASE,
 )
@@ -41,13 +43,17 @@ _CONFIRMED = re.compile(
     r"[\W_]{0,4}(?:[\w'’]{1,20}\s){0,4}?(?:is|seems|appears)\s(?:to\sbe\s)?(?:the\s)?(?:most\s)?(?:correct|best|accurate|right\sanswer|answer)\b",
     re.IGNORECASE,
 )
-_JOINED = re.compile(
-    r"[^.;\n]{0,50}?(?:\b(?:or|and)\b|/|,|&)[^.;\n\w]{0,6}(?:(?:option|choice|perhaps|maybe|possibly)\b[\s(*]{0,4})?$", re.IGNORECASE
+_RIVAL = re.compile(
+    r"[^.;\n]{0,50}?(?:\b(?:or|and)\b|[/,&])[^.;\n\w]{0,6}(?:(?:option|choice|perhaps|maybe|possibly)\b[\s(*]{0,4})?", re.IGNORECASE
 )
+_PAIR = re.compile(r"[^.;,\n]{0,40}?\b(?:and|or|nor)\W{1,6}(?:option\W{1,4}|choice\W{1,4})?", re.IGNORECASE)
 _REFUSAL = re.compile(
     r"\b(?:cannot|can['’]?t|can\snot|could\snot|unable\sto|not\spossible\sto)\s(?:\w{1,12}\s){0,3}?(?:answer(?:ed)?|choose|select(?:ed)?|pick)\b"
     r"|\bnone\sof\s(?:the|these|them)\b|\bneither\b",
     re.IGNORECASE,
+)
+_LAST_REFUSAL = re.compile(
+    r"(?:cannot|can['’]t|can\snot|unable\sto)\sanswer(?:\s(?:it|this|that|the\squestion|this\squestion))?\W*$", re.IGNORECASE
 )
 _SENTENCE = re.compile(r"(?<=[.!?])\s|\n")
 _CLAUSE = re.compile(r"[,;.(]|\b(?:because|since|as)\b", re.IGNORECASE)
@@ -59,6 +65,10 @@ class _Mention(NamedTuple):
     letter: str
     at: int
     """Where the letter itself is."""
+
+
+_Passage = tuple[int, int, list[_Mention]]
+"""Start, end and mentions of a sentence, or of a list of options in the order of their letters."""
 
 
 def letter(text: str, options: Sequence[str]) -> str | Unparsed:
@@ -105,30 +115,51 @@ def _whole(span: str, options: Sequence[str]) -> str | Unparsed | None:
 
 def _search(text: str, options: Sequence[str]) -> str | Unparsed:
     """The choice among the letters that a text mentions."""
-    claims = {match.end() for match in _CLAIM.finditer(text)}
-    denials = {match.end() for match in _DENIAL.finditer(text)}
+    passages = _passages(text, _mentions(text, options))
+    claims = _claims(text, passages, options)
+    denied = _denials(text, passages, claims)
     last: list[_Mention] = []
     claimed: _Mention | None = None
     joined = False
-    for start, end, named in _passages(text, _mentions(text, options)):
-        kept: list[_Mention] = []
-        for mention in (mention for mention in named if mention.at not in denials):
-            alone = len(named) == 1 and _plain(text[start : mention.start] + text[mention.end : end]) in ("", _own(mention.letter, options))
-            if alone or mention.at in claims or _CONFIRMED.match(text, mention.end, end):
+    for _, _, named in passages:
+        kept = [m for m in named if m.at not in denied and (m.at in claims or _own(m.letter, options))]
+        for k, mention in enumerate(kept):
+            if mention.at in claims:
                 claimed, joined = mention, False
-            elif _DENIED.match(text, mention.end, end) or not _own(mention.letter, options):
-                continue
-            elif claimed and kept and kept[-1] is claimed and mention.letter != claimed.letter:
-                joined = _JOINED.fullmatch(text, claimed.end, mention.at) is not None
-            kept.append(mention)
+            elif k and kept[k - 1] is claimed and mention.letter != claimed.letter:
+                joined = _RIVAL.fullmatch(text, claimed.end, mention.at) is not None
         last = kept or last
     if not last:
         return Unparsed("no letter")
-    if joined or not claimed and len({mention.letter for mention in last}) > 1:
+    if joined or (not claimed and len({mention.letter for mention in last}) > 1):
         return Unparsed("several letters")
-    if not claimed and _REFUSAL.search(text, last[-1].end):
+    if _REFUSAL.search(text, last[-1].end) if not claimed else _LAST_REFUSAL.search(text[-80:]):
         return Unparsed("declined")
     return _within((claimed or last[-1]).letter, options)
+
+
+def _claims(text: str, passages: Sequence[_Passage], options: Sequence[str]) -> set[int]:
+    """Where the letters are that a text gives as the answer: by a phrase before or after them, or by a sentence of their own."""
+    found = {match.end() for match in _CLAIM.finditer(text)}
+    for start, end, named in passages:
+        found.update(mention.at for mention in named if _CONFIRMED.match(text, mention.end, end))
+        if len(named) == 1:
+            rest = _plain(text[start : named[0].start] + text[named[0].end : end])
+            if rest in ("", _own(named[0].letter, options)):
+                found.add(named[0].at)
+    return found
+
+
+def _denials(text: str, passages: Sequence[_Passage], claims: set[int]) -> set[int]:
+    """Where the letters are that a text rules out, and those joined to them by "and", "or" or "nor"."""
+    found = {match.end() for match in _DENIAL.finditer(text)}
+    for _, end, named in passages:
+        found.update(mention.at for mention in named if mention.at not in claims and _DENIED.match(text, mention.end, end))
+        pairs = [(one.at, other.at) for one, other in pairwise(named) if _PAIR.fullmatch(text, one.end, other.at)]
+        for one, other in [*pairs, *((other, one) for one, other in reversed(pairs))]:
+            if one in found:
+                found.add(other)
+    return found
 
 
 def _mentions(text: str, options: Sequence[str]) -> list[_Mention]:
@@ -144,10 +175,10 @@ def _mentions(text: str, options: Sequence[str]) -> list[_Mention]:
     return found
 
 
-def _passages(text: str, mentions: Sequence[_Mention]) -> list[tuple[int, int, list[_Mention]]]:
-    """Start, end and mentions of each passage that has any: a sentence, or a list of options in the order of their letters."""
+def _passages(text: str, mentions: Sequence[_Mention]) -> list[_Passage]:
+    """The passages that mention any letter, in order."""
     ends = [match.end() for match in _SENTENCE.finditer(text)] + [len(text)]
-    found: list[tuple[int, int, list[_Mention]]] = []
+    found: list[_Passage] = []
     start, k, head = 0, 0, ""
     for end in ends:
         named: list[_Mention] = []

@@ -1,5 +1,6 @@
 """Counts and numbers, read strictly: one number that the answer states, never one of several that it mentions."""
 
+import math
 import re
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -11,37 +12,40 @@ _UNITS = "one two three four five six seven eight nine".split()
 _TEENS = "ten eleven twelve thirteen fourteen fifteen sixteen seventeen eighteen nineteen".split()
 _TENS = "twenty thirty forty fifty sixty seventy eighty ninety".split()
 _SCALES = {"dozen": 12, "hundred": 100, "thousand": 1000}
-_VALUES: dict[str, int] = {word: value for value, word in enumerate(["zero", *_UNITS, *_TEENS])}
-_VALUES |= {word: 10 * value for value, word in enumerate(_TENS, start=2)}
-
-_DIGITS = r"(?:(?:\d{1,3}(?:,\d{3}){1,5}+(?!\d)|\d++)(?:\.\d++)?+|\.\d++)"
+_WORTH = {word: worth for worth, word in enumerate(["zero", *_UNITS, *_TEENS])}
+_WORTH |= {word: 10 * worth for worth, word in enumerate(_TENS, start=2)}
 _SPELLED = rf"(?:(?:{'|'.join(_TENS)})(?:[-\s](?:{'|'.join(_UNITS)}))?|zero|{'|'.join([*_TEENS, *_UNITS])})\b"
-_WORDED = rf"\b(?:(?:an?|{_SPELLED})\s{{1,3}}(?:{'|'.join(_SCALES)})\b|{_SPELLED})"
-_VALUE = rf"(?>(?<![\w.]){_DIGITS}|{_WORDED})"
-_SIGNED = rf"[-−]?{_DIGITS}"
+_WORDS = re.compile(
+    rf"""\b(?:(?:no|this|that|the|each|every|any|another|other|which|first|second|last|next|some)\sone\b
+            | one\s(?:another|can|could|may|might|must|should|would)\b
+            | (?P<number>(?:an?|{_SPELLED})\s{{1,3}}(?:{"|".join(_SCALES)})\b | {_SPELLED}))""",
+    re.IGNORECASE | re.VERBOSE,
+)
+"""Numbers in words, and the uses of "one" as a pronoun."""
+
+_DIGITS = r"(?>(?:\d{1,3}(?:,\d{3}){1,5}+(?!\d)|\d++)(?:\.\d++)?+|\.\d++)"
+_VALUE = rf"(?<![\w.]){_DIGITS}"
 _MENTION = re.compile(
     rf"""
-    (?P<passed>  # numbers that state nothing: coordinates, labels, ordinals, names, adjectives, "one" as a pronoun
-        [\[(]\s*+{_SIGNED}(?:[\s,;]++{_SIGNED})++\s*+[\])]
-      | \b\d++(?:,\s*+\d++){{3}}\b
-      | \b[xywh]\d?\s?[=:]\s?{_SIGNED}
-      | \b(?:step|box|fig\.?|figure|frame|option|question|region)\s\#?\d++\b
-      | \b(?:image|picture|photo)\s\#?\d++(?=[:)]) | \#\d++
-      | (?<!\w)\d++(?:st|nd|rd|th)\b
-      | {_VALUE}-(?=[a-z])(?!(?:to|or)-)(?!{_SPELLED})[a-z-]++
-      | \b[a-z_][a-z_-]{{0,20}}+\d\w*+
-      | (?:\bnot|n['’]t)\s(?:(?:only|just|exactly)\s)?{_VALUE}
-      | \b(?:no|this|that|the|each|every|any|another|other|which|first|second|last|next|some)\sone\b
-      | \bone\s(?:another|can|could|may|might|must|should|would)\b
+    (?P<passed>  # numbers that state nothing: coordinates, labels, names, numbers denied, ordinals, adjectives
+        [\[(]\s*+[-−]?{_DIGITS}(?:[\s,;]++[-−]?{_DIGITS})++\s*+[\])]
+      | \b(?:[xywh]\d?\s?[=:]\s?[-−]?{_DIGITS}
+          | (?:step|box|fig\.?|figure|frame|option|question|region)\s\#?\d++\b
+          | (?:image|picture|photo)\s\#?\d++(?=[:)])
+          | [a-z_][a-z_-]{{0,20}}+\d\w*+
+          | not\s(?:(?:only|just|exactly)\s)?{_VALUE})
+      | n['’]t\s(?:(?:only|just|exactly)\s)?{_VALUE}
+      | \#\d++
+      | (?<![\w.])(?=\d)(?:\d++(?:,\s*+\d++){{3}}\b | \d++(?:st|nd|rd|th)\b | {_DIGITS}-(?=[a-z])(?!(?:to|or)-)[a-z-]++)
     )
   | (?P<range>\bbetween\s{_VALUE}\sand\s{_VALUE} | {_VALUE}(?:\s?[-–~]\s?|\sto\s|-to-|\sor\s|-or-){_VALUE})
-  | (?P<bound>\b(?:more|fewer|less|greater|larger)\sthan\s{_VALUE} | \b(?:at\s(?:least|most)|up\sto)\s{_VALUE}
+  | (?P<bound>\b(?:(?:more|fewer|less|greater|larger)\sthan|at\s(?:least|most)|up\sto)\s{_VALUE}
       | {_VALUE}(?:\+(?!\s?\d)|\s(?:or|and)\s(?:more|fewer|less|up)\b))
   | (?P<list>{_VALUE}(?:,\s?{_VALUE}){{1,8}}+(?=\s?(?:[.;\n]|$|,?\s?(?:and|or)\s)))
-  | (?P<ratio>{_VALUE}\s?/\s?{_VALUE} | (?<![\w.])\d++:\d++)
+  | (?P<ratio>{_VALUE}(?:\s?/\s?{_VALUE}|:\d))
   | (?P<sign>(?<![\w)\]])[-−](?=[\d.])|\b(?:minus|negative)\s)?
-    (?P<value>{_VALUE})(?P<exponent>(?<=\d)e[-+]?\d{{1,3}})?
-    (?P<unit>(?<=\d)\s?(?:%|percent\b|per\scent\b)|\spercent\b|(?<=\d)(?:[mck]?m|[mk]?g|m?l|ms|s|h|°[cf]?)(?!\w))?
+    (?P<value>{_VALUE})(?P<exponent>e[-+]?\d{{1,3}})?
+    (?P<unit>\s?(?:%|percent\b|per\scent\b)|(?:[mck]?m|[mk]?g|m?l|ms|s|h|°[cf]?)(?!\w))?
     (?![^\W\d])(?:\s?\(\s?{_VALUE}\s?\))?
     """,
     re.IGNORECASE | re.VERBOSE,
@@ -50,9 +54,9 @@ _REASONS = {"range": "a range", "bound": "a bound", "list": "several numbers", "
 _NOTHING = re.compile(r"[\W_]*(?:none|no|zero|nothing)[\W_]*", re.IGNORECASE)
 _SENTENCE = re.compile(r"[.!?](?=[\s*]|$)|\n(?!\s*+[-*•]\s)")
 _JOINT = r"\n|\s[-–]\s|\b(?:because|since|as|with|including|where|while|but)\b"
-_CLAUSE = re.compile(rf"[;(—]|:(?!\d)|,(?!\s?{_VALUE})(?!\d)|{_JOINT}", re.IGNORECASE)
+_CLAUSE = re.compile(rf"[;(—]|:(?!\d)|,(?!\s?\d)|{_JOINT}", re.IGNORECASE)
 _TOTAL = r"altogether|in\s(?:all|total|sum)|(?:a|the)\s(?:grand\s)?total|total(?=\s?[:=]|\sof\b)|overall"
-_SO = rf"thus|therefore|hence|in\sconclusion|that\smakes|so(?=,?\s(?:there|the|we|i|it|in|my|\d|{_SPELLED}))"
+_SO = r"thus|therefore|hence|in\sconclusion|that\smakes|so(?=,?\s(?:there|the|we|i|it|in|my|\d))"
 _CUE = re.compile(rf"\b(?:(?P<total>{_TOTAL})|{_SO})\b|=", re.IGNORECASE)
 _ITEM = re.compile(r"^[ \t]*(?:\*\*)?\d{1,3}[.)](?=[ \t]+\S)", re.MULTILINE)
 
@@ -110,9 +114,10 @@ def _stated(text: str, origin: str, units: bool) -> float | Unparsed:
     """The number singled out in a text of the given origin that holds the answer: behind a marker, in a tag or a box, or anywhere."""
     if _NOTHING.fullmatch(text):
         return 0.0
+    text = _WORDS.sub(_in_digits, text)
     if len(_ITEM.findall(text)) > 1:
         text = _ITEM.sub("-", text)
-    mentions = [_read(match, units) for match in _MENTION.finditer(text) if match["passed"] is None]
+    mentions = [_read(match, units) for match in _MENTION.finditer(text) if match["passed"] is None] if re.search(r"\d", text) else []
     if not mentions:
         return Unparsed("no number")
     first = Unparsed("several numbers") if origin == "whole" else _first(text, mentions)
@@ -140,21 +145,22 @@ def _read(match: re.Match[str], units: bool) -> _Mention:
             return _Mention(match.start(), match.end(), Unparsed(reason))
     if match["unit"] and not units:
         return _Mention(match.start(), match.end(), Unparsed("a measure, not a count"))
-    value = _value(match["value"].lower(), match["exponent"] or "")
+    value = _value(match["value"], match["exponent"] or "")
     return _Mention(match.start(), match.end(), -value if match["sign"] and isinstance(value, float) else value)
 
 
-def _value(written: str, exponent: str) -> float | Unparsed:
-    """The value of one number in digits or lower-case words."""
-    if any(character.isdigit() for character in written[:2]):
-        if len(written) > 15:
-            return Unparsed("too many digits")
-        value = float(written.replace(",", "") + exponent)
-        return value if value <= 1e300 else Unparsed("too many digits")
-    value = 0.0
-    for word in re.split(r"[-\s]+", written):
-        value = max(value, 1.0) * _SCALES[word] if word in _SCALES else value + _VALUES.get(word, 0)
-    return value
+def _in_digits(words: re.Match[str]) -> str:
+    if not words["number"]:
+        return words[0]
+    total = 0
+    for word in re.split(r"[-\s]+", words["number"].lower()):
+        total = max(total, 1) * _SCALES[word] if word in _SCALES else total + _WORTH.get(word, 0)
+    return str(total)
+
+
+def _value(digits: str, exponent: str) -> float | Unparsed:
+    value = float(digits.replace(",", "") + exponent) if len(digits) <= 15 else math.inf
+    return value if value <= 1e300 else Unparsed("too many digits")
 
 
 def _sentences(text: str, mentions: Sequence[_Mention]) -> list[tuple[int, int, list[_Mention]]]:

@@ -1,0 +1,82 @@
+"""A replay answers by sample and role, holds no reply in memory, and says what does not fit."""
+
+import asyncio
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from evalkit.engines.replay import Replay
+from evalkit.errors import DataError
+from evalkit.geometry import Box, Mask, Size
+from evalkit.types import Generate, Message, Request, Response
+
+
+@pytest.fixture
+def replay(tmp_path: Path) -> Iterator[Callable[..., Replay]]:
+    """Makes a replay of rows: dicts, or lines as they are."""
+    made: list[Replay] = []
+
+    def make(*rows: Any) -> Replay:
+        path = tmp_path / "replies.jsonl"
+        path.write_text("".join((row if isinstance(row, str) else json.dumps(row)) + "\n" for row in rows))
+        made.append(Replay(path, []))
+        return made[-1]
+
+    yield make
+    for engine in made:
+        engine.close()
+
+
+def answer(engine: Replay, sample: str, to: str = "model", turn: int = 0) -> Response:
+    return asyncio.run(engine.answer(Request(Generate((Message("user", ("q",)),)), to, 0, f"task/{sample}", turn)))
+
+
+def test_replies_come_by_sample_role_and_turn(replay: Callable[..., Replay]) -> None:
+    engine = replay(
+        {"sample": "a/1", "text": "one\ntwo"},
+        "",
+        {"sample": "b", "turns": ["first", "second"], "boxes": [[1, 2, 3, 4]], "masks": [{"size": [9, 8], "counts": "xy"}]},
+        {"sample": "b", "role": "judge", "text": "1"},
+        {"sample": 7, "text": "", "ignored": None},
+    )
+    assert answer(engine, "a/1").text == "one\ntwo"
+    assert answer(engine, "b") == Response("first")
+    assert answer(engine, "b", turn=1) == Response("second", boxes=(Box(1, 2, 3, 4),), masks=(Mask("xy", Size(8, 9)),))
+    assert answer(engine, "b", "judge").text == "1"
+    assert answer(engine, "7") == Response("")
+    assert answer(engine, "b", turn=2).missing
+    assert answer(engine, "c").missing
+    assert engine.unknown() == []
+
+
+def test_replies_that_nobody_asked_for_are_named(replay: Callable[..., Replay]) -> None:
+    engine = replay({"sample": "b", "text": ""}, {"sample": "a", "text": ""}, {"sample": "c", "text": ""})
+    answer(engine, "b")
+    assert engine.unknown() == ["a", "c"]
+
+
+def test_a_sample_that_comes_twice_is_refused(replay: Callable[..., Replay]) -> None:
+    with pytest.raises(DataError, match="two for 'x'"):
+        replay({"sample": "x", "text": "1"}, {"sample": "y", "text": ""}, {"sample": "x", "text": "2"})
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        "{",
+        "[1, 2]",
+        '{"text": "no sample"}',
+        '{"sample": "1"}',
+        '{"sample": "1", "text": 3}',
+        '{"sample": "1", "turns": "text"}',
+        '{"sample": "1", "text": "", "boxes": [[1, 2, 3]]}',
+        '{"sample": "1", "text": "", "boxes": [["a", 2, 3, 4]]}',
+        '{"sample": "1", "text": "", "masks": [{"counts": "x"}]}',
+    ],
+)
+def test_a_row_that_is_no_reply_is_shown_with_its_line(replay: Callable[..., Replay], row: str) -> None:
+    with pytest.raises(DataError, match="line 2, got"):
+        replay({"sample": "0", "text": ""}, row)

@@ -1,16 +1,14 @@
-"""`evalkit.run` and what the command line does with it: resolve a run, drive it, write its folder."""
+"""`evalkit.run` and what the command line does with it: resolve a run, drive it, score it, write its folder."""
 
-import dataclasses
 import logging
-import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from . import engines, protocols, task
+from . import engines, manifest, protocols, task
 from .config import RunConfig, locked
 from .data import check_published
 from .engines.stored import Stored, StoredOnly
@@ -18,12 +16,13 @@ from .errors import Refused, UserError
 from .folder import FORMAT, Rows, RunFolder
 from .geometry import Frame
 from .interfaces import Engine
+from .manifest import data_folder
 from .runner import Job, Outcome
 from .runner import run as drive
 from .scoring import Tally
 from .store import Lock, Store
 from .task import Task
-from .types import ModelInfo, Sample, sha256
+from .types import Sample, sha256
 
 log = logging.getLogger("evalkit")
 Progress = Callable[[Outcome, dict[str, Tally]], None]
@@ -37,20 +36,20 @@ class Summary:
     model: str
     protocol: str
     tasks: list[dict[str, Any]]
-    """A task's name, version, row counts, whether it is complete, and what is to be said about it."""
+    """A task's name, version, row counts, gaps, and what is to be said about it."""
     numbers: list[dict[str, Any]]
     """One flat row a number: model, protocol, task, metric, rule, subset, value, stderr, low, high, n, and the counts beside it."""
 
     @property
     def complete(self) -> bool:
         """Whether every sample has an answer."""
-        return all(not entry["gaps"] for entry in self.tasks)
+        return not any(entry["gaps"] for entry in self.tasks)
 
     def table(self) -> str:
         """The numbers as Markdown."""
         from .report.table import markdown
 
-        return markdown([as_json(self)])
+        return markdown([self.as_json()])
 
     def value(self, task: str, metric: str, rule: str = "official", subset: str = "overall") -> float | None:
         """One number. Raises `KeyError` where it was not measured."""
@@ -59,6 +58,10 @@ class Summary:
                 found: float | None = row["value"]
                 return found
         raise KeyError((task, metric, rule, subset))
+
+    def as_json(self) -> dict[str, Any]:
+        """The summary as it is written: no time, path, speed or order in it."""
+        return {"format": FORMAT, "model": self.model, "protocol": self.protocol, "tasks": self.tasks, "numbers": self.numbers}
 
 
 def run(
@@ -79,35 +82,24 @@ def run(
         UserError: something is not as expected; the message says what to do.
     """
     names = tuple(tasks.split(",")) if isinstance(tasks, str) else tuple(tasks)
-    config = RunConfig(model=model if isinstance(model, str) else "", tasks=names, **options)
-    chosen = [task.find(name, data_folder(config, name)) for name in names]
-    if len({made.name for made in chosen}) < len(chosen):
-        raise UserError(f"expected each task once, got {', '.join(names)}")
+    config = RunConfig(model=str(model) if isinstance(model, str | Path) else "", tasks=names, **options)
+    chosen = _tasks(config)
     if config.protocol:
         protocols.find(config.protocol)
-    if isinstance(model, str | Path):
-        opened = engines.open_model(str(model), config, chosen)
-    else:
-        from .engines.transformers import Transformers
+    with ExitStack() as stack:
+        if config.model:
+            opened = engines.open_model(config.model, config, chosen)
+        else:
+            from .engines.transformers import Transformers
 
-        loaded = Transformers(model, processor=processor, batch_size=config.batch_size)
-        opened = engines.Opened(loaded, loaded.info.name, "direct")
-    try:
-        return _evaluate(opened, chosen, config, progress, command)
-    finally:
-        engines.close(opened.engine)
-
-
-def data_folder(config: RunConfig, name: str) -> Path | None:
-    """The folder given for a task by `--data DIR` or `--data task=DIR`; None where none was."""
-    found = None
-    for item in config.data:
-        key, is_pair, folder = item.partition("=")
-        if not is_pair:
-            found = found or Path(item)
-        elif key in (name, name.partition(":")[0]):
-            found = Path(folder)
-    return found
+            loaded = Transformers(model, processor=processor, batch_size=config.batch_size)
+            opened = engines.Opened(loaded, loaded.info.name, "direct")
+        stack.callback(engines.close, opened.engine)
+        roles = {"model": opened.engine}
+        if config.judge:
+            roles["judge"] = engines.open_model(config.judge, config, chosen).engine
+            stack.callback(engines.close, roles["judge"])
+        return _evaluate(opened, roles, chosen, config, progress, command)
 
 
 def score(path: Path, check: bool = False) -> tuple[Summary, list[str]]:
@@ -119,42 +111,31 @@ def score(path: Path, check: bool = False) -> tuple[Summary, list[str]]:
         UserError: the folder is no run, or a changed prompt asks for what was never answered.
     """
     folder = RunFolder.at(path)
-    manifest = folder.manifest()
-    config = RunConfig(**{**manifest["options"], **{k: tuple(manifest["options"][k]) for k in ("tasks", "data", "label")}})
-    chosen = [task.find(name, data_folder(config, name)) for name in config.tasks]
-    info = manifest["model"]
-    if info["details"].get("engine") == "replay":
-        opened = engines.open_model(config.model, config, chosen)
-        try:
-            return _score(folder, opened.engine, chosen, config, manifest, check)
-        finally:
-            engines.close(opened.engine)
-    with Lock(folder.path):
-        store = Store(folder.store)
-        known = ModelInfo(
-            info["name"],
-            info["fingerprint"],
-            Frame(info["frame"]) if info["frame"] else None,
-            frozenset(info["answers"]),
-            info["reads_images"],
-            details=info["details"],
-        )
-        try:
-            return _score(folder, StoredOnly(known, store), chosen, config, manifest, check)
-        finally:
-            store.close()
-
-
-def _score(
-    folder: RunFolder, engine: Engine, chosen: list[Task], config: RunConfig, manifest: dict[str, Any], check: bool
-) -> tuple[Summary, list[str]]:
-    before = folder.summary()
-    rows = None if check else Rows(folder)
-    summary = _drive(folder, engine, manifest, chosen, config, rows, None)
-    if rows:
-        rows.keep()
-        folder.write("summary.json", as_json(summary))
+    before, known = folder.summary(), folder.manifest()
+    config = manifest.options(known)
+    chosen = _tasks(config)
+    with Lock(folder.path), ExitStack() as stack:
+        roles: dict[str, Engine] = {}
+        for role in known["roles"]:
+            info = manifest.model_info(known, role)
+            if info.stored:
+                roles[role] = StoredOnly(info, stack.enter_context(closing(Store(folder.store))))
+            else:
+                roles[role] = engines.open_model(getattr(config, role), config, chosen).engine
+                stack.callback(engines.close, roles[role])
+        rows = None if check else Rows(folder)
+        summary = _drive(folder, roles, known, chosen, config, rows, None)
+        if rows:
+            rows.keep()
+            folder.write("summary.json", summary.as_json())
     return summary, _differences(before["numbers"], summary.numbers)
+
+
+def _tasks(config: RunConfig) -> list[Task]:
+    chosen = [task.find(name, data_folder(config, name)) for name in config.tasks]
+    if len({made.name for made in chosen}) < len(chosen):
+        raise UserError(f"expected each task once, got {', '.join(config.tasks)}")
+    return chosen
 
 
 def _differences(before: list[dict[str, Any]], after: list[dict[str, Any]]) -> list[str]:
@@ -169,72 +150,67 @@ def _differences(before: list[dict[str, Any]], after: list[dict[str, Any]]) -> l
     ]
 
 
-def _evaluate(opened: engines.Opened, chosen: list[Task], config: RunConfig, progress: Progress | None, command: Sequence[str]) -> Summary:
-    engine, info = opened.engine, opened.engine.info
-    protocol = config.protocol or opened.protocol
+def _evaluate(
+    opened: engines.Opened,
+    roles: dict[str, Engine],
+    chosen: list[Task],
+    config: RunConfig,
+    progress: Progress | None,
+    command: Sequence[str],
+) -> Summary:
     for made in chosen:
-        if made.grounded and info.frame is None:
+        if made.grounded and opened.engine.info.frame is None:
             raise Refused(
                 f"task '{made.name}' scores boxes, and in what frame '{opened.name}' writes them is not known. Say it with "
                 f"--frame {'|'.join(Frame)}, or as `frame = ...` in configs/models/NAME.toml (seen: pixels of the image after "
                 "the processor's resize)"
             )
-    sampling = _sampling(config, engine)
-    asked = protocols.find(protocol, **sampling)
-    resolved = {
-        "model": opened.name,
-        "fingerprint": info.fingerprint,
-        "frame": info.frame,
-        "protocol": dataclasses.asdict(asked) if dataclasses.is_dataclass(asked) and not isinstance(asked, type) else protocol,
-        "tasks": [made.name for made in chosen],
-        "data": [str(given.resolve()) if (given := data_folder(config, made.name)) else "" for made in chosen],
-        "limit": config.limit,
-        "seed": config.seed,
-        "repeats": config.repeats,
-        "label": sorted(config.label),
-    }
-    folder = RunFolder.of(Path(config.out), opened.name, resolved)
-    with Lock(folder.path):
-        handler = logging.FileHandler(folder.log, encoding="utf-8")
-        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-        log.addHandler(handler)
-        log.setLevel(logging.INFO)
-        stores: list[Store] = []
-        try:
-            manifest = _manifest(opened.name, protocol, chosen, config, info, resolved) | {"sampling": sampling, "command": list(command)}
-            folder.write("manifest.json", manifest)
-            if info.stored:
-                stores = [
-                    Store(folder.store),
-                    *(Store(RunFolder.at(Path(path)).store) for path in ([config.reuse] if config.reuse else [])),
-                ]
-                engine = Stored(engine, *stores)
-            rows = Rows(folder)
-            summary = _drive(folder, engine, manifest, chosen, config, rows, progress)
-            rows.keep()
-            folder.write("summary.json", as_json(summary))
-            return summary
-        finally:
-            for store in stores:
-                store.close()
-            log.removeHandler(handler)
-            handler.close()
+    sampling = _sampling(config, opened.engine)
+    asked = protocols.find(config.protocol or opened.protocol, **sampling)
+    folder = RunFolder.of(Path(config.out), opened.name, manifest.resolved(opened.name, asked, roles, chosen, config))
+    with ExitStack() as stack:
+        stack.enter_context(Lock(folder.path))
+        stack.enter_context(_logging_to(folder.log))
+        made_of = manifest.build(opened.name, asked, sampling, roles, chosen, config, command)
+        folder.write("manifest.json", made_of)
+        if any(engine.info.stored for engine in roles.values()):
+            stores = [stack.enter_context(closing(Store(folder.store)))]
+            if config.reuse:
+                stores.append(stack.enter_context(closing(Store(RunFolder.at(Path(config.reuse)).store))))
+            roles = {role: Stored(engine, *stores) if engine.info.stored else engine for role, engine in roles.items()}
+        rows = Rows(folder)
+        summary = _drive(folder, roles, made_of, chosen, config, rows, progress)
+        rows.keep()
+        folder.write("summary.json", summary.as_json())
+        return summary
+
+
+def _logging_to(path: Path) -> ExitStack:
+    """While it is entered, what evalkit logs goes to the file too."""
+    handler = logging.FileHandler(path, encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    log.addHandler(handler)
+    log.setLevel(logging.INFO)
+    stack = ExitStack()
+    stack.callback(handler.close)
+    stack.callback(log.removeHandler, handler)
+    return stack
 
 
 def _drive(
     folder: RunFolder,
-    engine: Engine,
-    manifest: dict[str, Any],
+    roles: Mapping[str, Engine],
+    made_of: Mapping[str, Any],
     chosen: list[Task],
     config: RunConfig,
     rows: Rows | None,
     progress: Progress | None,
 ) -> Summary:
     """Drives every conversation, scores as predictions come, and summarises."""
-    name, protocol = manifest["name"], manifest["protocol"]
+    name, protocol = made_of["name"], made_of["protocol"]
     tallies = {made.name: Tally(made, config.repeats) for made in chosen}
-    asked = protocols.find(protocol, **manifest["sampling"])
-    jobs = [Job(made.name, task.checked(limited(made, config), made.name), asked, config.repeats) for made in chosen]
+    asked = protocols.find(protocol, **made_of["sampling"])
+    jobs = [Job(made.name, task.checked(_limited(made, config), made.name), asked, config.repeats, made.graders) for made in chosen]
     log.info("%s on %s, protocol %s, folder %s", name, ", ".join(tallies), protocol, folder.path)
     started = time.monotonic()
 
@@ -250,22 +226,21 @@ def _drive(
         if progress:
             progress(outcome, tallies)
 
-    drive(jobs, {"model": engine}, lambda made, sample: tallies[made].count(sample), ended)
-    log.info("done in %.1f s, %d answers from the store", time.monotonic() - started, getattr(engine, "reused", 0))
+    drive(jobs, roles, lambda made, sample: tallies[made].count(sample), ended)
+    reused = sum(getattr(engine, "reused", 0) for engine in roles.values())
+    log.info("done in %.1f s, %d answers from the store", time.monotonic() - started, reused)
     return Summary(
         folder.path,
         name,
         protocol,
-        [_entry(made, tallies[made.name], config, engine) for made in chosen],
+        [_entry(made, tallies[made.name], config, roles["model"]) for made in chosen],
         [{"model": name, "protocol": protocol, "task": made.name, **row} for made in chosen for row in tallies[made.name].numbers()],
     )
 
 
-def limited(made: Task, config: RunConfig) -> Iterable[Sample]:
+def _limited(made: Task, config: RunConfig) -> Iterable[Sample]:
     """The task's samples; with a limit, whole groups drawn by seed until there are at least that many, in their own order."""
-    if config.limit is None:
-        return made.samples()
-    return _drawn(made, config.limit, config.seed)
+    return made.samples() if config.limit is None else _drawn(made, config.limit, config.seed)
 
 
 def _drawn(made: Task, limit: int, seed: int) -> Iterator[Sample]:
@@ -324,72 +299,3 @@ def _entry(made: Task, tally: Tally, config: RunConfig, engine: Engine) -> dict[
         "gaps": [{"sample": sample, "draw": draw, "reason": reason} for sample, draw, reason in sorted(tally.gaps)],
         "notes": notes,
     }
-
-
-def as_json(summary: Summary) -> dict[str, Any]:
-    """The summary as it is written: no time, path, speed or order in it."""
-    return {
-        "format": FORMAT,
-        "model": summary.model,
-        "protocol": summary.protocol,
-        "tasks": summary.tasks,
-        "numbers": summary.numbers,
-    }
-
-
-def _manifest(name: str, protocol: str, chosen: list[Task], config: RunConfig, info: ModelInfo, resolved: dict[str, Any]) -> dict[str, Any]:
-    return {
-        "format": FORMAT,
-        "name": name,
-        "protocol": protocol,
-        "resolved": resolved,
-        "options": {spec.name: getattr(config, spec.name) for spec in dataclasses.fields(config)},
-        "model": {
-            "name": info.name,
-            "fingerprint": info.fingerprint,
-            "frame": info.frame,
-            "answers": sorted(info.answers),
-            "reads_images": info.reads_images,
-            "details": dict(info.details),
-        },
-        "tasks": [
-            {
-                "name": made.name,
-                "version": made.version,
-                "rules": [f"{r.name}: {r.metric.name}" for r in made.rules],
-                "data": _data(made, config),
-            }
-            for made in chosen
-        ],
-        "versions": _versions(),
-        "commit": _commit(),
-        "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-    }
-
-
-def _data(made: Task, config: RunConfig) -> dict[str, Any] | None:
-    if made.data is None:
-        return None
-    folder = made.data.folder(data_folder(config, made.name))
-    return {"hub": made.data.hub[0], "revision": made.data.revision, "folder": str(folder), "fingerprint": made.data.fingerprint(folder)}
-
-
-def _versions() -> dict[str, str]:
-    from importlib.metadata import PackageNotFoundError, version
-
-    found = {"python": sys.version.split()[0]}
-    for package in ("evalkit", "numpy", "pillow", "torch", "transformers", "datasets"):
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return found
-
-
-def _commit() -> str | None:
-    """The git commit of the checkout that evalkit runs from; None from a wheel."""
-    root = Path(__file__).parents[1]
-    if not (root / ".git").exists():
-        return None
-    told = subprocess.run(["git", "-C", str(root), "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
-    return told.stdout.strip() or None

@@ -14,8 +14,8 @@ from typing import Any
 
 from .data import Data
 from .errors import UserError, did_you_mean
-from .interfaces import Rule
-from .types import Sample
+from .interfaces import Grader, Rule
+from .types import AnswerKind, Sample
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +41,10 @@ class Task:
     """The readings that give its numbers; the headline's rule first."""
     headline: str
     """The estimate that stands for the task in a table."""
+    kinds: tuple[AnswerKind, ...]
+    """The kinds of answer its samples want."""
+    graders: tuple[Grader, ...] = ()
+    """Second conversations about each prediction: judges, answer extraction."""
     data: Data | None = None
     """Where the rows and images come from; None where they are made on the fly."""
     published: Mapping[str, int] = field(default_factory=dict)

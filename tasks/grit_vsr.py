@@ -69,6 +69,7 @@ def task(variant: str, data: Path | None) -> Task:
             Rule("strict", strict, Accuracy()),
         ),
         headline="grounding_iou",
+        kinds=("text", "yes_no", "boxes"),
         data=DATA,
         published=PUBLISHED,
     )

@@ -91,6 +91,7 @@ def task(variant: str, data: Path | None) -> Task:
             Rule("official", boxes, BoxMatch(), grounded=True),
         ),
         headline="accuracy",
+        kinds=("count", "yes_no", "choice", "boxes"),
         published={"rows": int(variant)},
     )
 

@@ -67,6 +67,7 @@ def task(variant: str, data: Path | None) -> Task:
         samples=lambda: samples(DATA.folder(data)),
         rules=(Rule("official", official, Counts()), Rule("strict", strict, Counts())),
         headline="accuracy",
+        kinds=("count",),
         data=DATA,
         published=PUBLISHED,
     )

@@ -87,6 +87,7 @@ def task(variant: str, data: Path | None) -> Task:
         samples=lambda: samples(SPLITS[variant], data),
         rules=(Rule("official", official, Accuracy()), Rule("strict", strict, Accuracy())),
         headline="accuracy",
+        kinds=("yes_no",),
         data=SPLITS[variant],
         published=PUBLISHED[variant],
     )

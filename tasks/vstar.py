@@ -76,6 +76,7 @@ def task(variant: str, data: Path | None) -> Task:
         samples=lambda: samples(DATA.folder(data)),
         rules=(Rule("official", official, Accuracy()), Rule("strict", strict, Accuracy())),
         headline="accuracy",
+        kinds=("choice",),
         data=DATA,
         published=PUBLISHED,
     )

@@ -16,7 +16,7 @@ DATA = None
 
 
 def task(variant, data):
-    return Task("own", 1, lambda: iter([ROWS]), (Rule("strict", lambda p, s: p.answer, Accuracy()),), "accuracy")
+    return Task("own", 1, lambda: iter([ROWS]), (Rule("strict", lambda p, s: p.answer, Accuracy()),), "accuracy", ("count",))
 
 
 def row(i):
@@ -67,7 +67,7 @@ def test_a_run_prints_its_table_and_its_folder(tmp_path: Path, echo: str) -> Non
     assert [cell.strip() for cell in row.strip("|").split("|")][:5] == ["own", "overall", "accuracy", "strict", "1.0000"]
     manifest = json.loads((folder / "manifest.json").read_text())
     assert manifest["options"]["label"] == ["step=200"]
-    assert {"versions", "command", "model", "tasks", "resolved"} <= set(manifest)
+    assert {"versions", "command", "roles", "tasks", "resolved"} <= set(manifest)
 
     import pandas
 
@@ -91,7 +91,7 @@ def test_a_limit_draws_by_seed_and_is_marked_partial(tmp_path: Path, echo: str) 
     def ids(out: str, *more: object) -> set[str]:
         told = evalkit("run", "--model", echo, "--tasks", "shapes", "--limit", 24, "--out", tmp_path / out, *more)
         assert told.returncode == 0, told.stderr
-        assert "24 of 960 (partial)" in told.stdout or "of 960 (partial)" in told.stdout
+        assert "partial: 24 of 960 samples of shapes" in told.stdout
         (folder,) = (tmp_path / out).iterdir()
         return {json.loads(line)["sample"] for line in (folder / "predictions.jsonl").read_text().splitlines()}
 
@@ -205,7 +205,7 @@ def test_options_come_from_a_config_file_and_the_command_line_goes_first(tmp_pat
     (tmp_path / "run.toml").write_text(f'model = "{echo}"\ntasks = ["shapes"]\nlimit = 48\nout = "{tmp_path / "out"}"\n')
     told = evalkit("run", "--config", tmp_path / "run.toml", "--limit", 24)
     assert told.returncode == 0, told.stderr
-    assert "of 960 (partial)" in told.stdout
+    assert "partial: 24 of 960 samples of shapes" in told.stdout
     (folder,) = (tmp_path / "out").iterdir()
     assert json.loads((folder / "summary.json").read_text())["tasks"][0]["samples"] == 24
 

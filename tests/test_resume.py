@@ -18,7 +18,7 @@ DATA = None
 
 
 def task(variant, data):
-    return Task("quiz", 1, samples, (Rule("strict", lambda p, s: parsers.count(p.answer), Accuracy()),), "accuracy")
+    return Task("quiz", 1, samples, (Rule("strict", lambda p, s: parsers.count(p.answer), Accuracy()),), "accuracy", ("count",))
 
 
 def samples():

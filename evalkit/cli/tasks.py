@@ -12,7 +12,7 @@ def command(data: Path | None) -> int:
     from .. import task
     from ..errors import UserError
 
-    rows = [("TASK", "ROWS", "HEADLINE", "RULES", "DATA")]
+    rows = [("TASK", "ROWS", "KINDS", "RULES", "DATA")]
     for name in task.names():
         variants = task.variants(name)
         for variant in variants or ("",):
@@ -25,7 +25,7 @@ def command(data: Path | None) -> int:
                 except UserError:
                     state = f"absent: evalkit data {name}"
             rules = ", ".join(sorted({rule.name for rule in made.rules}, key=[rule.name for rule in made.rules].index))
-            rows.append((f"{name}:{variant}" if variant else name, f"{made.published.get('rows', '?'):,}", made.headline, rules, state))
+            rows.append((made.name, f"{made.published.get('rows', '?'):,}", ", ".join(made.kinds), rules, state))
     widths = [max(len(row[i]) for row in rows) for i in range(4)]
     for row in rows:
         click.echo("  ".join([*(cell.ljust(width) for cell, width in zip(row[:4], widths, strict=True)), row[4]]))

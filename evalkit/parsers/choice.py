@@ -11,7 +11,7 @@ from .tags import answer_span, without_thoughts
 _MENTION = re.compile(
     r"""[(\[{]\s?\**(?P<bracketed>[A-Z])\**\s?[)\]}]
       | (?P<quote>\*\*|["'`“‘])(?P<quoted>[A-Z])[.:]?(?:\*\*|["'`”’])
-      | (?<![\w'’°&/+.-])(?P<bare>[A-Z])(?![\w'’&/+-]|\.\w)""",
+      | (?<![\w'’°&/+.-])(?P<bare>[A-Z])(?![\w'’&/+-]|\.\w\b)""",
     re.VERBOSE,
 )
 _ARTICLE = re.compile(r"[ \t*_\"']{1,4}(?!(?:is|was|or|and|because|since|as|seems|looks|matches|fits|appears|but|for)\b)\w")
@@ -32,10 +32,10 @@ _DENIAL = re.compile(
       | (?:\bnot|n['’]t)\s(?:think|believe)\s(?:[\w'’]{{1,12}}\s){{0,5}}{_LEAD}""",
     re.IGNORECASE | re.VERBOSE,
 )
-_WORDS = r"[\W_]{0,4}(?:(?!(?:because|since|as|and|or|but|so|if|for|rather)\b)[\w'’]{1,20}[ *]{0,3}(?:[-–—:][ *]{0,3})?){0,8}?"
+_WORDS = r"[\W_]{0,4}(?:(?!(?:because|since|as|and|or|but|so|if|for|rather)\b)[\w'’]{1,20}+[ *]{0,3}+(?:[-–—:][ *]{0,3}+)?+){0,8}?"
 _DENIED = re.compile(
     rf"(?![)\]*\"' ]{{0,4}},){_WORDS}\b(?:(?:is|are|was|does|do|can|could|would)(?:n['’]t|\s?not)\b|"
-    r"(?:wrong|incorrect|ruled\sout|unlikely)\b|"
+    r"(?:wrong|incorrect|ruled\sout|unlikely|impossible)\b|"
     r"(?<=[-–—:]\s)not\b|(?<=[-–—:]\s)no\b)",
     re.IGNORECASE,
 )
@@ -46,7 +46,7 @@ _CONFIRMED = re.compile(
 _RIVAL = re.compile(
     r"[^.;\n]{0,50}?(?:\b(?:or|and)\b|[/,&])[^.;\n\w]{0,6}(?:(?:option|choice|perhaps|maybe|possibly)\b[\s(*]{0,4})?", re.IGNORECASE
 )
-_PAIR = re.compile(r"[^.;,\n]{0,40}?\b(?:and|or|nor)\W{1,6}(?:option\W{1,4}|choice\W{1,4})?", re.IGNORECASE)
+_PAIR = re.compile(r"(?:[^.;,\n]{0,40}?,?\s(?:and|or|nor)|[^.;,\n\w]{0,3},)\W{1,6}(?:(?:option|choice)\W{1,4})?", re.IGNORECASE)
 _REFUSAL = re.compile(
     r"\b(?:cannot|can['’]?t|can\snot|could\snot|unable\sto|not\spossible\sto)\s(?:\w{1,12}\s){0,3}?(?:answer(?:ed)?|choose|select(?:ed)?|pick)\b"
     r"|\bnone\sof\s(?:the|these|them)\b|\bneither\b",
@@ -151,13 +151,13 @@ def _claims(text: str, passages: Sequence[_Passage], options: Sequence[str]) -> 
 
 
 def _denials(text: str, passages: Sequence[_Passage], claims: set[int]) -> set[int]:
-    """Where the letters are that a text rules out, and those joined to them by "and", "or" or "nor"."""
+    """Where the letters are that a text rules out, and those that a comma, "and", "or" or "nor" joins to them."""
     found = {match.end() for match in _DENIAL.finditer(text)}
     for _, end, named in passages:
         found.update(mention.at for mention in named if mention.at not in claims and _DENIED.match(text, mention.end, end))
         pairs = [(one.at, other.at) for one, other in pairwise(named) if _PAIR.fullmatch(text, one.end, other.at)]
         for one, other in [*pairs, *((other, one) for one, other in reversed(pairs))]:
-            if one in found:
+            if one in found and other not in claims:
                 found.add(other)
     return found
 

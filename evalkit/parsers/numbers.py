@@ -29,7 +29,7 @@ _MENTION = re.compile(
     rf"""
     (?P<passed>  # numbers that state nothing: coordinates, labels, names, numbers denied, ordinals, adjectives
         [\[(]\s*+[-−]?{_DIGITS}(?:[\s,;]++[-−]?{_DIGITS})++\s*+[\])]
-      | \b(?:[xywh]\d?\s?[=:]\s?[-−]?{_DIGITS}
+      | \b(?:[xy]\d\s?[=:]\s?[-−]?{_DIGITS}
           | (?:step|box|fig\.?|figure|frame|option|question|region)\s\#?\d++\b
           | (?:image|picture|photo)\s\#?\d++(?=[:)])
           | [a-z_][a-z_-]{{0,20}}+\d\w*+
@@ -72,7 +72,7 @@ def count(text: str) -> int | Unparsed:
 
     Read in the answer span (see `tags.answer_span`). Where it mentions one number only, that is the count; of several, the one
     that is a sentence by itself, or follows the last "so there are", "in total", "=" or the like, or stands before the colon of a
-    break-down. Coordinates, list numbers, ordinals and labels never count. Ranges, bounds, ratios, percentages, negative and
+    breakdown. Coordinates, list numbers, ordinals and labels never count. Ranges, bounds, ratios, percentages, negative and
     non-integer numbers are `Unparsed`, and so are several numbers of which none is singled out. "None", "no" and "nothing" are 0
     only where they are the whole answer.
 
@@ -117,7 +117,9 @@ def _stated(text: str, origin: str, units: bool) -> float | Unparsed:
     text = _WORDS.sub(_in_digits, text)
     if len(_ITEM.findall(text)) > 1:
         text = _ITEM.sub("-", text)
-    mentions = [_read(match, units) for match in _MENTION.finditer(text) if match["passed"] is None] if re.search(r"\d", text) else []
+    if not re.search(r"\d", text):  # spares most texts the search below
+        return Unparsed("no number")
+    mentions = [_read(match, units) for match in _MENTION.finditer(text) if match["passed"] is None]
     if not mentions:
         return Unparsed("no number")
     first = Unparsed("several numbers") if origin == "whole" else _first(text, mentions)

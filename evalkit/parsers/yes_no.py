@@ -12,8 +12,9 @@ _WORDS: dict[str, Verdict] = {"yes": "yes", "true": "yes", "no": "no", "false": 
 _OTHER: dict[Verdict, Verdict] = {"yes": "no", "no": "yes"}
 _WORD = re.compile(
     r"""(?P<both>\b(?:yes|no|true|false)\s{0,2}(?:\s(?:and|or|nor)\s|[/|])\s{0,2}(?:yes|no|true|false)\b)
-      | (?P<idiom>\bno\s(?:doubt|idea|clue|matter|longer|one|way|more|less|answer|question|problem|means|information|evidence)\b
-          | \b(?:can(?:not|['’]t|\snot)|could\snot|couldn['’]t)\s(?:\w{1,12}\s){0,2}(?:yes|no|true|false)\b)
+      | (?P<idiom>["'“‘](?:yes|no|true|false)\s\w
+          | \bno\s(?:doubt|idea|clue|matter|longer|one|way|more|less|answer|question|problem|means|information|evidence)\b
+          | \b(?:can(?:not|['’]t|\snot)|could\snot|couldn['’]t)\s(?:\w{1,12}\s){0,2}(?:yes|no|true|false)(?:\sor\s(?:yes|no|true|false))?\b)
       | (?P<denied>\b(?:not|isn['’]t|wasn['’]t|never)\s(?:\w{1,12}\s){0,2}(?P<of>true|false)\b)
       | (?<![\w-])(?P<word>yes|no|true|false)(?![\w-])""",
     re.IGNORECASE | re.VERBOSE,

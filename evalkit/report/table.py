@@ -21,16 +21,11 @@ def markdown(summaries: Sequence[dict[str, Any]]) -> str:
     Counts that are zero everywhere are left out, and so are families of more than 12 subsets, which the last line names.
     """
     rows, hidden = _listed(flat(summaries))
-    partial = {
-        (summary["model"], entry["task"]): entry for summary in summaries for entry in summary["tasks"] if entry["limit"] is not None
-    }
     counts = [name for name in COUNTS if any(row[name] for row in rows)]
     several = len({(row["model"], row["protocol"]) for row in rows}) > 1
     head = [*(["model", "protocol"] if several else []), "task", "subset", "metric", "rule", "value", "95% interval", "n", *counts]
     body = []
     for row in rows:
-        entry = partial.get((row["model"], row["task"]))
-        total = f" of {entry['published']:,} (partial)" if entry and entry["published"] and row["subset"] == "overall" else ""
         body.append(
             [
                 *([row["model"], row["protocol"]] if several else []),
@@ -40,13 +35,19 @@ def markdown(summaries: Sequence[dict[str, Any]]) -> str:
                 row["rule"],
                 _number(row["value"]),
                 f"{_number(row['low'])} to {_number(row['high'])}" if row["low"] is not None else "",
-                f"{row['n']:,}{total}",
+                f"{row['n']:,}",
                 *(str(row[name] or "") for name in counts),
             ]
         )
-    title = "" if several or not rows else f"{rows[0]['model']}, protocol {rows[0]['protocol']}\n\n"
+    title = [] if several or not rows else [f"{rows[0]['model']}, protocol {rows[0]['protocol']}"]
+    title += [_partial(summary, entry) for summary in summaries for entry in summary["tasks"] if entry["limit"] is not None]
     last = f"\n\nnot listed: {', '.join(hidden)} (all of them: evalkit table RUN --format json)" if hidden else ""
-    return title + _aligned(head, body) + last
+    return "\n".join(title) + "\n\n" * bool(title) + _aligned(head, body) + last
+
+
+def _partial(summary: dict[str, Any], entry: dict[str, Any]) -> str:
+    total = f" of {entry['published']:,}" if entry["published"] else ""
+    return f"partial: {entry['samples']:,}{total} samples of {entry['task']} by {summary['model']}; not the benchmark's number"
 
 
 def _listed(rows: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], list[str]]:

@@ -23,7 +23,7 @@ def read(prediction, sample):
 
 
 def task(variant, data):
-    return Task("bench", 1, samples, (Rule("strict", read, Accuracy()),), "accuracy")
+    return Task("bench", 1, samples, (Rule("strict", read, Accuracy()),), "accuracy", ("choice",))
 
 
 def samples():

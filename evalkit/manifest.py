@@ -1,0 +1,126 @@
+"""What was run, as JSON: enough to find the run's folder again, to score it without its model, and to reproduce it."""
+
+import dataclasses
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from .config import RunConfig
+from .folder import FORMAT
+from .geometry import Frame
+from .interfaces import AnswerProtocol, Engine
+from .task import Task
+from .types import ModelInfo
+
+PACKAGES = ("evalkit", "numpy", "pillow", "datasets", "torch", "transformers")
+
+
+def resolved(name: str, asked: AnswerProtocol, roles: Mapping[str, Engine], chosen: Sequence[Task], config: RunConfig) -> dict[str, Any]:
+    """What makes two runs the same run, and their folder the same folder: all that can move a number, and the labels."""
+    return {
+        "model": name,
+        "roles": {role: [engine.info.fingerprint, engine.info.frame] for role, engine in roles.items()},
+        "protocol": [asked.name, dataclasses.asdict(asked) if dataclasses.is_dataclass(asked) and not isinstance(asked, type) else None],
+        "tasks": [made.name for made in chosen],
+        "data": [str(given.resolve()) if (given := data_folder(config, made.name)) else "" for made in chosen],
+        "limit": config.limit,
+        "seed": config.seed,
+        "repeats": config.repeats,
+        "label": sorted(config.label),
+    }
+
+
+def build(
+    name: str,
+    asked: AnswerProtocol,
+    sampling: Mapping[str, Any],
+    roles: Mapping[str, Engine],
+    chosen: Sequence[Task],
+    config: RunConfig,
+    command: Sequence[str],
+) -> dict[str, Any]:
+    """The manifest of a run that is about to start."""
+    return {
+        "format": FORMAT,
+        "name": name,
+        "protocol": asked.name,
+        "sampling": dict(sampling),
+        "roles": {role: _info(engine.info) for role, engine in roles.items()},
+        "tasks": [
+            {
+                "name": made.name,
+                "version": made.version,
+                "rules": [f"{rule.name}: {rule.metric.name}" for rule in made.rules],
+                "data": _data(made, config),
+            }
+            for made in chosen
+        ],
+        "options": {spec.name: getattr(config, spec.name) for spec in dataclasses.fields(config)},
+        "resolved": resolved(name, asked, roles, chosen, config),
+        "command": list(command),
+        "versions": _versions(),
+        "commit": _commit(),
+        "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+    }
+
+
+def options(manifest: Mapping[str, Any]) -> RunConfig:
+    """The options that a manifest holds."""
+    values: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in manifest["options"].items()}
+    return RunConfig(**values)
+
+
+def model_info(manifest: Mapping[str, Any], role: str) -> ModelInfo:
+    """What a manifest says of the engine of a role."""
+    said = dict(manifest["roles"][role])
+    return ModelInfo(**said | {"frame": Frame(said["frame"]) if said["frame"] else None, "answers": frozenset(said["answers"])})
+
+
+def data_folder(config: RunConfig, name: str) -> Path | None:
+    """The folder given for a task by `--data DIR` or `--data task=DIR`; None where none was."""
+    found = None
+    for item in config.data:
+        key, is_pair, folder = item.partition("=")
+        if not is_pair:
+            found = found or Path(item)
+        elif key in (name, name.partition(":")[0]):
+            found = Path(folder)
+    return found
+
+
+def _info(info: ModelInfo) -> dict[str, Any]:
+    return {spec.name: getattr(info, spec.name) for spec in dataclasses.fields(info)} | {
+        "answers": sorted(info.answers),
+        "details": dict(info.details),
+    }
+
+
+def _data(made: Task, config: RunConfig) -> dict[str, Any] | None:
+    if made.data is None:
+        return None
+    folder = made.data.folder(data_folder(config, made.name))
+    return {"hub": list(made.data.hub), "revision": made.data.revision, "folder": str(folder), "fingerprint": made.data.fingerprint(folder)}
+
+
+def _versions() -> dict[str, str]:
+    from importlib.metadata import PackageNotFoundError, version
+
+    found = {"python": sys.version.split()[0]}
+    for package in PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def _commit() -> str | None:
+    """The git commit of the checkout that evalkit runs from; None from a wheel."""
+    root = Path(__file__).parents[1]
+    if not (root / ".git").exists():
+        return None
+    told = subprocess.run(["git", "-C", str(root), "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
+    return told.stdout.strip() or None

@@ -12,11 +12,8 @@ The head dimension is 32 because vLLM's CPU attention refuses less.
 from collections.abc import Iterable
 from typing import Any
 
-GROUNDED_SUFFIX = (
-    " First, think between <think> and </think> while output necessary coordinates needed to answer the question in JSON with key"
-    " 'bbox_2d'. Then, based on the thinking contents and coordinates, rethink between <rethink> </rethink> and then answer the"
-    " question after <answer>.\n"
-)
+from ..protocols.grit import SUFFIX
+
 SPECIAL = (
     "<|endoftext|>",
     "<|im_start|>",
@@ -58,7 +55,7 @@ def tokenizer(corpus: Iterable[str]) -> Any:
     bpe.train_from_iterator(
         corpus, trainers.BpeTrainer(vocab_size=VOCABULARY, special_tokens=list(SPECIAL), initial_alphabet=alphabet, show_progress=False)
     )
-    bpe.add_tokens([AddedToken(GROUNDED_SUFFIX, normalized=False)])
+    bpe.add_tokens([AddedToken(SUFFIX, normalized=False)])
     return PreTrainedTokenizerFast(
         tokenizer_object=bpe,
         eos_token="<|im_end|>",

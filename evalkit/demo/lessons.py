@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from .architecture import CELL, GROUNDED_SUFFIX, MAX_PIXELS, MERGE, MIN_PIXELS, PATCH
+from ..protocols.grit import SUFFIX
+from .architecture import CELL, MAX_PIXELS, MERGE, MIN_PIXELS, PATCH
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +42,7 @@ def lesson(shapes: ModuleType, index: int) -> Lesson:
     evidence = drawn.evidence if drawn.kind == "yes_no" else tuple(sorted(drawn.evidence, key=lambda i: cells[i]))
     grounded = random.Random(f"form/{index}").random() < 0.7
     boxes = [thousandths(drawn.objects[i].box, drawn.width, drawn.height) for i in evidence]
-    prompt = f"\nQuestion: {asked(drawn)}{GROUNDED_SUFFIX}" if grounded else shapes.wording(drawn)
+    prompt = f"\nQuestion: {asked(drawn)}{SUFFIX}" if grounded else shapes.wording(drawn)
     return Lesson(drawn, prompt, reply(drawn, boxes, grounded), patches(np.asarray(image)), (rows, columns), cells, evidence)
 
 

@@ -4,15 +4,17 @@ Two stages, on the training split of the `shapes` task only:
 
 1. `sight`: the vision tower alone learns, for each image token, whether an object's centre lies in its cell, its colour,
    its form and its box.
-2. `speech`: the whole model learns the replies. Beside the next-token loss a linear probe on the image tokens inside the
-   language model learns which place each object has in the reply; it is thrown away after training.
+2. `speech`: the whole model learns the replies. Beside the next-token loss two linear probes on the image tokens inside the
+   language model learn whether a cell's object belongs in the reply and at which place; they are thrown away after training.
+
+On a CPU set OMP_WAIT_POLICY=passive: threads that spin while they wait cost more than they save on a shared machine.
 """
 
 import argparse
 import json
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..protocols.grit import SUFFIX
 from . import architecture
 from .lessons import Lesson, lesson
 
@@ -168,60 +171,67 @@ def _deciding(words: Any) -> list[int]:
 def corpus(shapes: Any) -> list[str]:
     """The texts that the tokenizer is trained on."""
     taught = [lesson(shapes, index) for index in range(4000)]
-    return [
-        text for item in taught for text in (f"user\n{item.prompt.replace(architecture.GROUNDED_SUFFIX, '')}", f"assistant\n{item.reply}")
-    ]
+    return [text for item in taught for text in (f"user\n{item.prompt.replace(SUFFIX, '')}", f"assistant\n{item.reply}")]
 
 
-def train(shapes: Any, out: Path, steps: dict[str, int], early: int, log: Any) -> None:
-    """Run both stages, saving the state every 250 steps and `demo-early` after `early` steps of speech."""
-    from transformers import AutoTokenizer
+class Training:
+    """A run of both stages in a folder, from wherever the folder's state is."""
 
-    out.mkdir(parents=True, exist_ok=True)
-    if not (out / "words" / "tokenizer.json").exists():
-        architecture.tokenizer(corpus(shapes)).save_pretrained(out / "words")
-    words = AutoTokenizer.from_pretrained(out / "words")
-    trainee = Trainee(words)
-    state = out / "state.pt"
-    done = {"sight": 0, "speech": 0}
-    optimiser = None
-    saved = torch.load(state, weights_only=True) if state.exists() else None
-    if saved:
-        trainee.load_state_dict(saved["trainee"])
-        done = saved["done"]
-    for stage, total in steps.items():
-        if done[stage] >= total:
-            continue
+    def __init__(self, shapes: Any, out: Path, steps: Mapping[str, int], early: int) -> None:
+        from transformers import AutoTokenizer
+
+        self.shapes, self.out, self.steps, self.early = shapes, out, steps, early
+        out.mkdir(parents=True, exist_ok=True)
+        if not (out / "words" / "tokenizer.json").exists():
+            architecture.tokenizer(corpus(shapes)).save_pretrained(out / "words")
+        self.trainee = Trainee(AutoTokenizer.from_pretrained(out / "words"))
+        self.done = dict.fromkeys(steps, 0)
+        self.optimiser_state: dict[str, Any] | None = None
+        if self._state.exists():
+            saved = torch.load(self._state, weights_only=True)
+            self.trainee.load_state_dict(saved["trainee"])
+            self.done, self.optimiser_state = saved["done"], saved["optimiser"]
+
+    @property
+    def _state(self) -> Path:
+        return self.out / "state.pt"
+
+    def run(self, log: Callable[..., None]) -> None:
+        """Runs what is left of each stage and saves the checkpoint `demo`."""
+        for stage, total in self.steps.items():
+            if self.done[stage] < total:
+                self._stage(stage, total, log)
+        save(self.trainee, self.out / "demo")
+
+    def _stage(self, stage: str, total: int, log: Callable[..., None]) -> None:
+        trainee, first = self.trainee, self.done[stage]
         loss_of = sight_loss if stage == "sight" else speech_loss
-        trained = (
-            [*trainee.model.model.visual.parameters(), *trainee.sight.parameters()] if stage == "sight" else list(trainee.parameters())
-        )
+        trained = [*trainee.model.model.visual.parameters(), *trainee.sight.parameters()] if stage == "sight" else [*trainee.parameters()]
         optimiser = torch.optim.AdamW(trained, lr=RATE[stage], weight_decay=0.01, betas=(0.9, 0.95))
-        if saved and done[stage]:
-            optimiser.load_state_dict(saved["optimiser"])
-        running, started, first = None, time.time(), done[stage]
+        if first and self.optimiser_state:
+            optimiser.load_state_dict(self.optimiser_state)
+        running, started = None, time.time()
         for step in range(first, total):
             for group in optimiser.param_groups:
-                group["lr"] = RATE[stage] * min(1, (step + 1) / WARMUP) * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * step / total)))
-            total_loss = 0.0
-            for part in batch_parts(shapes, stage, step):
-                loss = loss_of(trainee, part, shapes) / PARTS[stage]
+                group["lr"] = RATE[stage] * min(1, (step + 1) / WARMUP) * (0.02 + 0.49 * (1 + math.cos(math.pi * step / total)))
+            whole = 0.0
+            for part in batch_parts(self.shapes, stage, step):
+                loss = loss_of(trainee, part, self.shapes) / PARTS[stage]
                 loss.backward()
-                total_loss += loss.item()
+                whole += loss.item()
             torch.nn.utils.clip_grad_norm_(trained, 1.0)
             optimiser.step()
             optimiser.zero_grad()
-            running = total_loss if running is None else 0.98 * running + 0.02 * total_loss
-            done[stage] = step + 1
-            if done[stage] % 50 == 0:
-                log(stage, done[stage], running, (time.time() - started) / (done[stage] - first))
-            if done[stage] % 250 == 0 or done[stage] == total:
-                parts = {"trainee": trainee.state_dict(), "optimiser": optimiser.state_dict(), "done": done}
-                torch.save(parts, state.with_suffix(".part"))
-                state.with_suffix(".part").replace(state)
-            if stage == "speech" and done[stage] == early:
-                save(trainee, out / "demo-early")
-    save(trainee, out / "demo")
+            running = whole if running is None else 0.98 * running + 0.02 * whole
+            self.done[stage] = step + 1
+            if self.done[stage] % 50 == 0:
+                log(stage, step + 1, running, (time.time() - started) / (step + 1 - first))
+            if self.done[stage] % 250 == 0 or step + 1 == total:
+                parts = {"trainee": trainee.state_dict(), "optimiser": optimiser.state_dict(), "done": self.done}
+                torch.save(parts, self._state.with_suffix(".part"))
+                self._state.with_suffix(".part").replace(self._state)
+            if stage == "speech" and step + 1 == self.early:
+                save(trainee, self.out / "demo-early")
 
 
 def save(trainee: Trainee, folder: Path) -> None:
@@ -237,9 +247,9 @@ def main() -> None:
 
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("out", type=Path)
-    parser.add_argument("--sight", type=int, default=1500)
-    parser.add_argument("--speech", type=int, default=8000)
-    parser.add_argument("--early", type=int, default=1000)
+    parser.add_argument("--sight", type=int, default=1400)
+    parser.add_argument("--speech", type=int, default=5000)
+    parser.add_argument("--early", type=int, default=1300)
     parser.add_argument("--threads", type=int, default=2)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
@@ -253,7 +263,7 @@ def main() -> None:
             file.write(json.dumps(line) + "\n")
         print(line, flush=True)
 
-    train(shapes, arguments.out, {"sight": arguments.sight, "speech": arguments.speech}, arguments.early, log)
+    Training(shapes, arguments.out, {"sight": arguments.sight, "speech": arguments.speech}, arguments.early).run(log)
 
 
 if __name__ == "__main__":

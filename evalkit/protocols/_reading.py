@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 
-from ..geometry import Size, to_original
+from ..geometry import Box, Frame, Size, to_original
 from ..types import Evidence, ModelInfo, Operation, Prediction, Response, Sample
 
 Written = tuple[float, float, float, float]
@@ -15,11 +15,14 @@ def evidence(quadruples: Iterable[Written], sample: Sample, model: ModelInfo, se
     """
     original = sample.images[0].size if sample.images else None
     shown = seen[0] if seen else None
-    known = model.frame is not None and original is not None and (model.frame != "seen" or shown is not None)
-    return tuple(
-        Evidence(q, model.frame, to_original(q, model.frame, original, shown) if known and model.frame and original else None)
-        for q in quadruples
-    )
+    return tuple(Evidence(q, model.frame, _box(q, model.frame, original, shown)) for q in quadruples)
+
+
+def _box(written: Written, frame: Frame | None, original: Size | None, seen: Size | None) -> Box | None:
+    """The box in original pixels, where what its frame needs is known; a frame of original pixels needs nothing."""
+    if frame is None or (frame is Frame.SEEN and seen is None) or (frame is not Frame.ORIGINAL and original is None):
+        return None
+    return to_original(written, frame, original or Size(1, 1), seen)
 
 
 def given(response: Response, model: ModelInfo) -> tuple[Evidence, ...]:

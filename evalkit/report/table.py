@@ -24,21 +24,20 @@ def markdown(summaries: Sequence[dict[str, Any]]) -> str:
     counts = [name for name in COUNTS if any(row[name] for row in rows)]
     several = len({(row["model"], row["protocol"]) for row in rows}) > 1
     head = [*(["model", "protocol"] if several else []), "task", "subset", "metric", "rule", "value", "95% interval", "n", *counts]
-    body = []
-    for row in rows:
-        body.append(
-            [
-                *([row["model"], row["protocol"]] if several else []),
-                row["task"],
-                row["subset"],
-                row["metric"],
-                row["rule"],
-                _number(row["value"]),
-                f"{_number(row['low'])} to {_number(row['high'])}" if row["low"] is not None else "",
-                f"{row['n']:,}",
-                *(str(row[name] or "") for name in counts),
-            ]
-        )
+    body = [
+        [
+            *([row["model"], row["protocol"]] if several else []),
+            row["task"],
+            row["subset"],
+            row["metric"],
+            row["rule"],
+            _number(row["value"]),
+            f"{_number(row['low'])} to {_number(row['high'])}" if row["low"] is not None else "",
+            f"{row['n']:,}",
+            *(str(row[name] or "") for name in counts),
+        ]
+        for row in rows
+    ]
     title = [] if several or not rows else [f"{rows[0]['model']}, protocol {rows[0]['protocol']}"]
     title += [_partial(summary, entry) for summary in summaries for entry in summary["tasks"] if entry["limit"] is not None]
     last = f"\n\nnot listed: {', '.join(hidden)} (all of them: evalkit table RUN --format json)" if hidden else ""

@@ -1,0 +1,171 @@
+"""A plugin's messages, images and failures pass as they are, and a wrong one is told apart in words."""
+
+import asyncio
+import textwrap
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from evalkit.engines import plugin
+from evalkit.errors import Gap, UserError
+from evalkit.geometry import Frame
+from evalkit.types import Generate, Message, Request, Sampling
+
+from .engines import answer, answers, ask, picture
+
+Load = Callable[..., plugin.Plugin]
+
+
+@pytest.fixture
+def load(tmp_path: Path) -> Load:
+    """Loads the class `Model` of a source text."""
+
+    def make(source: str, name: str = "Model", file: str = "mine.py") -> plugin.Plugin:
+        path = tmp_path / file
+        path.write_text(textwrap.dedent(source))
+        return plugin.load(f"{path}:{name}")
+
+    return make
+
+
+def test_messages_and_images_arrive_in_their_order(load: Load) -> None:
+    engine = load("""
+        class Model:
+            def generate(self, messages, images):
+                return repr((messages, [image.size for image in images], {image.mode for image in images}))
+    """)
+    messages = (
+        Message("system", ("Be brief.",)),
+        Message("user", (picture(30, 20, (1, 2, 3)), "One?", picture(40, 10, (1, 2, 3)))),
+        Message("assistant", ("Yes.",)),
+        Message("user", ("And", picture(50, 60, (1, 2, 3)))),
+    )
+    said = [
+        {"role": "system", "content": [{"type": "text", "text": "Be brief."}]},
+        {"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "One?"}, {"type": "image"}]},
+        {"role": "assistant", "content": [{"type": "text", "text": "Yes."}]},
+        {"role": "user", "content": [{"type": "text", "text": "And"}, {"type": "image"}]},
+        {"role": "assistant", "content": [{"type": "text", "text": "It"}]},
+    ]
+    response = answer(engine, Request(Generate(messages, Sampling(), "It")))
+    assert response.text == repr((said, [(30, 20), (40, 10), (50, 60)], {"RGB"}))
+
+
+def test_a_stop_string_cuts_what_generate_returned(load: Load) -> None:
+    engine = load("""
+        class Model:
+            def generate(self, messages, images):
+                return "four</answer> and more"
+    """)
+    assert answer(engine, ask(0, stop=("</answer>",))).text == "four"
+
+
+@pytest.mark.parametrize("method", ["def answer(self, request)", "async def answer(self, request)", "def generate(self, messages, images)"])
+def test_whatever_it_raises_is_a_gap_with_its_words(load: Load, method: str) -> None:
+    engine = load(f"""
+        class Model:
+            {method}:
+                raise KeyError("no such weight")
+    """)
+    with pytest.raises(Gap, match="KeyError: 'no such weight'"):
+        answer(engine, ask(0))
+
+
+def test_a_reply_of_the_wrong_type_is_a_gap(load: Load) -> None:
+    engine = load("""
+        class Model:
+            def generate(self, messages, images):
+                return None
+    """)
+    with pytest.raises(Gap, match="expected it to return str, got NoneType"):
+        answer(engine, ask(0))
+
+
+def test_plain_methods_run_one_after_the_other_on_one_thread(load: Load) -> None:
+    engine = load("""
+        import threading
+        class Model:
+            inside = 0
+            def generate(self, messages, images):
+                self.inside += 1
+                assert self.inside == 1
+                self.inside -= 1
+                return str(threading.get_ident())
+    """)
+    threads = {response.text for response in answers(engine, [ask(index) for index in range(32)])}
+    assert len(threads) == 1
+    assert threads != {str(threading.get_ident())}
+
+
+def test_async_methods_run_together(load: Load) -> None:
+    engine = load("""
+        import asyncio
+        from evalkit.types import Response
+        class Model:
+            waiting, all_here = 0, asyncio.Event()
+            async def answer(self, request):
+                self.waiting += 1
+                if self.waiting == 4:
+                    self.all_here.set()
+                await self.all_here.wait()
+                return Response("together")
+    """)
+    assert [response.text for response in answers(engine, [ask(index) for index in range(4)])] == ["together"] * 4
+
+
+def test_the_attributes_of_the_class_are_its_info(load: Load) -> None:
+    plain = "class Model:\n    def generate(self, messages, images):\n        return ''\n"
+    told = load(plain + "    name, frame, fingerprint = 'mine', 'seen', 'weights 7'\n")
+    assert (told.info.name, told.info.frame) == ("mine", Frame.SEEN)
+    bare = load(plain)
+    assert (bare.info.name, bare.info.frame, bare.info.answers) == ("Model", None, {"generate"})
+
+
+def test_the_fingerprint_changes_with_the_file_the_class_and_its_own(load: Load) -> None:
+    method = "    def generate(self, messages, images):\n        return ''\n"
+    plain = f"class Model:\n{method}class Other:\n{method}"
+    known = {
+        load(plain).info.fingerprint,
+        load(plain, "Other").info.fingerprint,
+        load(plain + "# changed\n").info.fingerprint,
+        load(plain + "# changed\nModel.fingerprint = 7\n").info.fingerprint,
+    }
+    assert len(known) == 4
+    assert load(plain, file="elsewhere.py").info.fingerprint in known
+
+
+@pytest.mark.parametrize(
+    ("source", "name", "words"),
+    [
+        ("class Model:\n    pass", "Model", r"to have answer\(request\) or generate\(messages, images\), found neither"),
+        ("class Model:\n    generate = print", "Modell", "no class 'Modell'.*Did you mean 'Model'"),
+        ("import nowhere_at_all", "Model", "does not load: ModuleNotFoundError"),
+        ("class Model:\n    def __init__(self):\n        raise OSError('no weights')", "Model", "cannot be made: OSError: no weights"),
+        ("class Model:\n    frame = 'thousands'\n    generate = print", "Model", "Did you mean 'thousand'"),
+    ],
+)
+def test_a_wrong_plugin_is_told_apart_in_words(load: Load, source: str, name: str, words: str) -> None:
+    with pytest.raises(UserError, match=words):
+        load(source, name)
+
+
+@pytest.mark.parametrize("spec", ["nowhere.py:Model", "Model", "nowhere.py", ""])
+def test_a_plugin_that_is_not_there_is_told(spec: str) -> None:
+    with pytest.raises(UserError, match=r"expected a plugin as path\.py:Class"):
+        plugin.load(spec)
+
+
+def test_closing_closes_the_plugin(load: Load) -> None:
+    engine = load("""
+        class Model:
+            closed = False
+            def generate(self, messages, images):
+                return str(self.closed)
+            def close(self):
+                type(self).closed = True
+    """)
+    assert asyncio.run(engine.answer(ask(0))).text == "False"
+    engine.close()
+    assert engine._wrapped.closed

@@ -20,7 +20,7 @@ frequent, so a constant answer scores exactly its floor: 1/6, 1/2, 1/4.
 
 import io
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -34,6 +34,7 @@ VARIANTS = ("960", "9600", "96000", "960000")
 DATA = None
 COLOURS = {"red": (214, 45, 45), "green": (46, 160, 67), "blue": (52, 90, 214), "yellow": (232, 196, 40)}
 FORMS = ("circle", "square", "triangle")
+NAMES = [(colour, form) for colour in COLOURS for form in FORMS]
 KINDS = ("count", "yes_no", "choice", "where")
 MOST_OBJECTS = 7
 SMALLEST, LARGEST, GAP = 0.17, 0.24, 0.035  # of the geometric mean of the image's sides
@@ -44,6 +45,12 @@ ASK = {
     "choice": "Answer with the option's letter.",
     "where": "Answer with its bounding box as [x1, y1, x2, y2].",
 }
+
+
+Name = tuple[str, str]
+"""A colour and a form."""
+Asked = tuple[str, tuple[str, ...], str, tuple[int, ...]]
+"""Question, options, answer, and the objects that answer it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +68,10 @@ class Shape:
     @property
     def centre(self) -> tuple[float, float]:
         return (self.box[0] + self.box[2]) / 2, (self.box[1] + self.box[3]) / 2
+
+
+Ask = Callable[[Sequence[Shape], int], Asked | None]
+"""What is asked once the objects are placed in an image of a width; None where they are not clear enough."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,7 +206,7 @@ def _compose(rng: random.Random, split: str, kind: str, turn: int) -> Scene | No
     """One attempt at a scene; None where the objects did not fit or did not differ clearly enough."""
     side, aspect = rng.uniform(128, 448), 2 ** rng.uniform(-0.7, 0.7)
     width, height = round(side * aspect**0.5), round(side / aspect**0.5)
-    names, ask = _cast(rng, split, kind, turn)
+    names, ask = {"count": _count, "yes_no": _yes_no, "choice": _choice, "where": _where}[kind](rng, split, turn)
     boxes = _place(rng, width, height, len(names))
     if boxes is None:
         return None
@@ -203,15 +214,16 @@ def _compose(rng: random.Random, split: str, kind: str, turn: int) -> Scene | No
     asked = ask(objects, width)
     if asked is None:
         return None
-    background = rng.randint(205, 250)
-    tint = tuple(background + rng.randint(-5, 5) for _ in range(3))
-    return Scene(width, height, tint, objects, kind, *asked)
+    grey = rng.randint(205, 250)
+    red, green, blue = (grey + rng.randint(-5, 5) for _ in range(3))
+    return Scene(width, height, (red, green, blue), objects, kind, *asked)
 
 
 def _place(rng: random.Random, width: int, height: int, count: int) -> list[tuple[int, int, int, int]] | None:
     """`count` boxes that keep GAP apart, or None when 200 throws did not find room."""
     unit = (width * height) ** 0.5
-    gap, boxes = GAP * unit, []
+    gap = GAP * unit
+    boxes: list[tuple[int, int, int, int]] = []
     for _ in range(200):
         if len(boxes) == count:
             return boxes
@@ -222,60 +234,63 @@ def _place(rng: random.Random, width: int, height: int, count: int) -> list[tupl
     return None
 
 
-def _balanced(split: str, kind: str, turn: int, values: tuple) -> object:
+def _balanced(split: str, kind: str, turn: int, values: Sequence[Any]) -> Any:
     """The value of this turn, where every block of len(values) turns holds each value once, shuffled."""
     block = list(values)
     random.Random(f"shapes/{split}/{kind}/{turn // len(values)}").shuffle(block)
     return block[turn % len(values)]
 
 
-def _cast(rng: random.Random, split: str, kind: str, turn: int):
-    """The (colour, form) names of the scene's objects in random order, and how to ask about them once they are placed."""
-    everything = [(colour, form) for colour in COLOURS for form in FORMS]
-    if kind == "count":
-        count = _balanced(split, kind, turn, (0, 1, 2, 3, 4, 5))
-        colour, form = rng.choice(list(COLOURS)), rng.choice(FORMS)
-        by = rng.choice(("both", "colour", "form"))
-        phrase = {"both": f"{colour} {form}s", "colour": f"{colour} shapes", "form": f"{form}s"}[by]
+def _count(rng: random.Random, split: str, turn: int) -> tuple[list[Name], Ask]:
+    """How many there are of a colour, of a form, or of both."""
+    count = _balanced(split, "count", turn, range(6))
+    colour, form = rng.choice(list(COLOURS)), rng.choice(FORMS)
+    by = rng.choice(("both", "colour", "form"))
+    phrase = {"both": f"{colour} {form}s", "colour": f"{colour} shapes", "form": f"{form}s"}[by]
+    hits = [name for name in NAMES if (by == "form" or name[0] == colour) and (by == "colour" or name[1] == form)]
+    others = [name for name in NAMES if name not in hits]
+    names = [rng.choice(hits) for _ in range(count)]
+    names += [rng.choice(others) for _ in range(rng.randint(1, min(4, MOST_OBJECTS - count)))]
+    rng.shuffle(names)
 
-        def matches(name):
-            return (by == "form" or name[0] == colour) and (by == "colour" or name[1] == form)
+    def ask(objects: Sequence[Shape], width: int) -> Asked:
+        return f"How many {phrase} are there?", (), str(count), tuple(i for i, o in enumerate(objects) if (o.colour, o.form) in hits)
 
-        hits, others = [n for n in everything if matches(n)], [n for n in everything if not matches(n)]
-        names = [rng.choice(hits) for _ in range(count)]
-        names += [rng.choice(others) for _ in range(rng.randint(1, min(4, MOST_OBJECTS - count)))]
-        rng.shuffle(names)
+    return names, ask
 
-        def ask(objects, width):
-            found = tuple(i for i, o in enumerate(objects) if matches((o.colour, o.form)))
-            return f"How many {phrase} are there?", (), str(count), found
 
-        return names, ask
-    if kind == "yes_no":
-        truth = _balanced(split, kind, turn, ("Yes", "No"))
-        first, second = rng.sample(everything, 2)
-        names = [first, second, *_others(rng, everything, lambda n: n not in (first, second))]
+def _yes_no(rng: random.Random, split: str, turn: int) -> tuple[list[Name], Ask]:
+    """Whether one object is to the left of another, clearly."""
+    truth = _balanced(split, "yes_no", turn, ("Yes", "No"))
+    first, second = rng.sample(NAMES, 2)
 
-        def ask(objects, width):
-            a, b = objects[0], objects[1]
-            apart = (b.centre[0] - a.centre[0]) / width
-            if abs(apart) < 0.12 or (apart > 0) != (truth == "Yes"):
-                return None
-            return f"Is the {a.name} to the left of the {b.name}?", (), truth, (0, 1)
+    def ask(objects: Sequence[Shape], width: int) -> Asked | None:
+        left, right = objects[0], objects[1]
+        apart = (right.centre[0] - left.centre[0]) / width
+        if abs(apart) < 0.12 or (apart > 0) != (truth == "Yes"):
+            return None
+        return f"Is the {left.name} to the left of the {right.name}?", (), truth, (0, 1)
 
-        return names, ask
-    if kind == "choice":
-        letter = _balanced(split, kind, turn, tuple(LETTERS))
-        colour, form = rng.choice(everything)
-        names = [(colour, form), *_others(rng, everything, lambda n: n[1] != form)]
-        options = rng.sample([c for c in COLOURS if c != colour], 3)
-        options.insert(LETTERS.index(letter), colour)
-        return names, lambda objects, width: (f"What is the colour of the {form}?", tuple(options), letter, (0,))
-    first = rng.choice(everything)
-    names = [first, *_others(rng, everything, lambda n: n != first)]
+    return [first, second, *_others(rng, lambda name: name not in (first, second))], ask
+
+
+def _choice(rng: random.Random, split: str, turn: int) -> tuple[list[Name], Ask]:
+    """The colour of the only object of a form."""
+    letter = _balanced(split, "choice", turn, LETTERS)
+    colour, form = rng.choice(NAMES)
+    names = [(colour, form), *_others(rng, lambda name: name[1] != form)]
+    options = rng.sample([other for other in COLOURS if other != colour], 3)
+    options.insert(LETTERS.index(letter), colour)
+    return names, lambda objects, width: (f"What is the colour of the {form}?", tuple(options), letter, (0,))
+
+
+def _where(rng: random.Random, split: str, turn: int) -> tuple[list[Name], Ask]:
+    """Where the only object of a name is."""
+    first = rng.choice(NAMES)
+    names = [first, *_others(rng, lambda name: name != first)]
     return names, lambda objects, width: (f"Where is the {objects[0].name}?", (), "", (0,))
 
 
-def _others(rng: random.Random, everything: list, allowed) -> list:
-    pool = [name for name in everything if allowed(name)]
+def _others(rng: random.Random, allowed: Callable[[Name], bool]) -> list[Name]:
+    pool = [name for name in NAMES if allowed(name)]
     return [rng.choice(pool) for _ in range(rng.randint(1, 4))]

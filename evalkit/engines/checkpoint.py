@@ -67,7 +67,7 @@ def load(
         device = device or _device(torch)
         asked = dtype or ("float32" if device == "cpu" else "auto")
         model = _model(place, asked, device, trust_remote_code, attn_implementation)
-    _check_processor(reader, source)
+    _check_processor(reader, source, model.config.get_text_config().vocab_size)
     adapted = ""
     if adapter:
         model, adapted = _adapted(model, Path(adapter), cache)
@@ -182,11 +182,11 @@ def _processor(place: str | Path, trust_remote_code: bool) -> Any:
 
     try:
         return AutoProcessor.from_pretrained(folder(place), trust_remote_code=trust_remote_code)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except Exception as error:  # whatever a file that is missing or wrong makes its many readers stumble over
         raise UserError(f"expected a processor in {place}, got none that loads: name one with --processor DIR ({_first(error)})") from error
 
 
-def _check_processor(reader: Any, source: Any) -> None:
+def _check_processor(reader: Any, source: Any, vocabulary: int) -> None:
     where = source if isinstance(source, str | Path) else "the loaded model"
     if getattr(reader, "image_processor", None) is None or getattr(reader, "tokenizer", None) is None:
         raise UserError(
@@ -194,6 +194,11 @@ def _check_processor(reader: Any, source: Any) -> None:
         )
     if not (getattr(reader, "chat_template", None) or reader.tokenizer.chat_template):
         raise UserError(f"the processor for {where} has no chat template: name one that has with --processor DIR")
+    if 2 * len(reader.tokenizer) < vocabulary:  # without its files transformers makes a tokenizer of no words
+        known = len(reader.tokenizer)
+        raise UserError(
+            f"expected a tokenizer of {vocabulary} tokens for {where}, got one of {known}: name the right one with --processor DIR"
+        )
 
 
 def _model(place: Path, dtype: Any, device: str, trust_remote_code: bool, attn_implementation: str | None) -> Any:
@@ -205,7 +210,7 @@ def _model(place: Path, dtype: Any, device: str, trust_remote_code: bool, attn_i
     try:
         model = AutoModelForImageTextToText.from_pretrained(place, dtype=dtype, trust_remote_code=trust_remote_code, **options)
         return (model if device == "auto" else model.to(device)).eval()
-    except (OSError, ValueError, KeyError, ImportError, RuntimeError, AttributeError) as error:
+    except Exception as error:  # whatever weights, dtype or device make the loaders stumble over
         raise UserError(f"the checkpoint {place} does not load on {device} as {dtype}: {_first(error)}") from error
 
 
@@ -220,7 +225,7 @@ def _adapted(model: Any, place: Path, cache: Path | None) -> tuple[Any, str]:
         raise UserError("an adapter needs peft: pip install peft") from error
     try:
         return PeftModel.from_pretrained(model, place).merge_and_unload().eval(), files_hash(files, cache)
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
+    except Exception as error:  # whatever peft stumbles over
         raise UserError(f"the adapter in {place} does not fit the checkpoint: {_first(error)}") from error
 
 

@@ -30,17 +30,11 @@ def test_the_oracle_answers_in_the_form_that_is_wanted(index: int, gold: str) ->
 
 @pytest.mark.parametrize("frame", list(Frame))
 def test_boxes_of_the_oracle_read_in_its_frame_are_the_gold(frame: Frame) -> None:
-    engine, asked = oracle(SAMPLES, frame), SAMPLES["task/3"]
-    size = asked.images[0].size
-    assert size is not None
+    engine = oracle(SAMPLES, frame)
     assert engine.info.frame is frame
     for request, gold in ((ask(3), Box(10, 20, 40, 60)), (grit(1), Box(1, 2, 30, 40))):
         text = answer(engine, request).text
-        written = (
-            json.loads(text)[0]
-            if text.startswith("[")
-            else json.loads(text.split(" ")[1] + text.partition(" ")[2].split("}")[0].partition(" ")[2] + "}")["bbox_2d"]
-        )
+        written = [float(number) for number in re.findall(r"\[+([\d.e, -]+)\]", text)[0].split(",")]
         own = SAMPLES[request.sample].images[0].size
         assert own is not None
         assert to_original(written, frame, own, own) == pytest.approx(gold)

@@ -1,5 +1,6 @@
 """What the transformers engine promises beyond the contract: a checkpoint's habits change nothing, memory, fingerprints, errors."""
 
+import hashlib
 import json
 import shutil
 from collections.abc import Callable, Iterator
@@ -19,7 +20,7 @@ from evalkit.engines.decoding import Sampler
 from evalkit.engines.transformers import Transformers
 from evalkit.errors import Gap, Refused, UserError
 from evalkit.geometry import Frame
-from evalkit.types import Budget, Generate, Likelihood, Message, Request, Sampling
+from evalkit.types import Budget, Generate, Likelihood, Message, Request, Sampling, sha256
 
 from .engines import SAMPLES, answer, answers, ask, picture
 
@@ -111,7 +112,7 @@ def test_padding_is_no_token_that_was_said_before() -> None:
 def test_tokens_are_drawn_in_proportion_to_the_filtered_distribution(sampling: Sampling, shares: list[float]) -> None:
     rows = 4000
     scores = torch.tensor([[0.05, 0.5, 0.15, 0.3]]).log().repeat(rows, 1)
-    keys = [f"{index:064x}"[::-1] for index in range(rows)]
+    keys = [sha256(str(index)) for index in range(rows)]
     drawn = Sampler(sampling, torch.ones(rows, 1), keys)(torch.zeros(rows, 1, dtype=torch.long), scores).argmax(-1)
     found = torch.bincount(drawn, minlength=4)[[1, 3, 2, 0]] / rows
     expected = torch.tensor(shares) / sum(shares)
@@ -289,7 +290,7 @@ def test_weights_are_read_once_and_again_when_they_change(tmp_path: Path, monkey
     weights.write_bytes(b"one")
     first = checkpoints.files_hash([weights], cache)
     with monkeypatch.context() as patched:
-        patched.setattr(Path, "open", lambda *_, **__: pytest.fail("the weights were read again"))
+        patched.setattr(hashlib, "file_digest", lambda *_: pytest.fail("the weights were read again"))
         assert checkpoints.files_hash([weights], cache) == first
     weights.write_bytes(b"another")
     second = checkpoints.files_hash([weights], cache)

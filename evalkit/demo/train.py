@@ -4,8 +4,9 @@ Two stages, on the training split of the `shapes` task only:
 
 1. `sight`: the vision tower alone learns, for each image token, whether an object's centre lies in its cell, its colour,
    its form and its box.
-2. `speech`: the whole model learns the replies. Beside the next-token loss two linear probes on the image tokens inside the
-   language model learn whether a cell's object belongs in the reply and at which place; they are thrown away after training.
+2. `speech`: the whole model learns the replies. Beside the next-token loss linear probes inside the language model learn whether a
+   cell's object belongs in the reply and at which place, which letter an option has, and which colour is asked for; they
+   are thrown away after training.
 
 On a CPU set OMP_WAIT_POLICY=passive: threads that spin while they wait cost more than they save on a shared machine.
 """
@@ -45,6 +46,8 @@ class Trainee(nn.Module):
         self.sight = nn.Linear(architecture.WIDTH, 1 + 4 + 3 + 4)
         self.match = nn.Linear(architecture.WIDTH, 1)
         self.rank = nn.Linear(architecture.WIDTH, RANKS)
+        self.letter = nn.Linear(architecture.WIDTH, 4)
+        self.colour = nn.Linear(architecture.WIDTH, 4)
         self.words = words
         self.model.model.visual.patch_embed = StillPatchEmbed(self.model.model.visual.patch_embed)
         self.seen: dict[str, Tensor] = {}
@@ -159,7 +162,30 @@ def speech_loss(trainee: Trainee, batch: list[Lesson], shapes: Any) -> Tensor:
     weights = torch.ones(RANKS)
     weights[0] = 0.25
     ranked = F.cross_entropy(trainee.rank(trainee.seen["rank"][image]), rank, weight=weights)
-    return spoken + matched + ranked + 0.2 * seen_loss(trainee, batch, shapes)
+    return spoken + matched + ranked + 0.2 * seen_loss(trainee, batch, shapes) + option_loss(trainee, batch, ids, starts, shapes)
+
+
+def option_loss(trainee: Trainee, batch: list[Lesson], ids: Tensor, starts: list[int], shapes: Any) -> Tensor:
+    """The loss of two more probes, on multiple choice: an option's text knows its letter, and the place before the answer the colour."""
+    colours = list(shapes.COLOURS)
+    tokens = {trainee.words(f" {colour}").input_ids[0]: number for number, colour in enumerate(colours)}
+    answer = trainee.words(" <answer>").input_ids[0]
+    options: list[tuple[int, int]] = []
+    places: list[tuple[int, int]] = []
+    asked: list[int] = []
+    for row, (item, start) in enumerate(zip(batch, starts, strict=True)):
+        if item.drawn.kind == "choice":
+            line = ids[row].tolist()
+            options += [(row, place) for place in range(start) if line[place] in tokens][-4:]
+            places.append((row, line.index(answer, start) if answer in line[start:] else start - 1))
+            asked.append(colours.index(item.drawn.objects[item.evidence[0]].colour))
+    if not asked:
+        return torch.zeros(())
+    letters = torch.arange(4).repeat(len(asked))
+    by_option, by_answer = (tuple(torch.tensor(found).T) for found in (options, places))
+    return 0.5 * F.cross_entropy(trainee.letter(trainee.seen["match"][by_option]), letters) + 0.5 * F.cross_entropy(
+        trainee.colour(trainee.seen["rank"][by_answer]), torch.tensor(asked)
+    )
 
 
 def _deciding(words: Any) -> list[int]:

@@ -208,10 +208,18 @@ def _model(place: Path, dtype: Any, device: str, trust_remote_code: bool, attn_i
     if device == "auto":
         options["device_map"] = "auto"
     try:
-        model = AutoModelForImageTextToText.from_pretrained(place, dtype=dtype, trust_remote_code=trust_remote_code, **options)
-        return (model if device == "auto" else model.to(device)).eval()
+        model, found = AutoModelForImageTextToText.from_pretrained(
+            place, dtype=dtype, trust_remote_code=trust_remote_code, output_loading_info=True, **options
+        )
+        model = (model if device == "auto" else model.to(device)).eval()
     except Exception as error:  # whatever weights, dtype or device make the loaders stumble over
         raise UserError(f"the checkpoint {place} does not load on {device} as {dtype}: {_first(error)}") from error
+    absent = sorted(map(str, found["missing_keys"]))
+    if absent:  # transformers would fill them with random numbers, and say so in a log
+        raise UserError(
+            f"expected all weights in {place}, found none for {len(absent)} tensors such as {absent[0]}: is the download complete?"
+        )
+    return model
 
 
 def _adapted(model: Any, place: Path, cache: Path | None) -> tuple[Any, str]:

@@ -319,6 +319,14 @@ def make_text_only(folder: Path) -> None:
     (folder / "config.json").write_text(json.dumps(config))
 
 
+def lose_a_tensor(folder: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    tensors = load_file(folder / "model.safetensors")
+    del tensors["model.language_model.layers.1.mlp.up_proj.weight"]
+    save_file(tensors, folder / "model.safetensors", {"format": "pt"})
+
+
 @pytest.mark.parametrize(
     ("spoil", "words"),
     [
@@ -326,12 +334,23 @@ def make_text_only(folder: Path) -> None:
         (write("config.json", "{"), "the config of .* cannot be read"),
         (drop("model.safetensors"), r"found no \*\.safetensors"),
         (write("model.safetensors", "cut off"), "does not load on cpu as float32"),
+        (lose_a_tensor, r"found none for 1 tensors such as model\.language_model\.layers\.1\.mlp\.up_proj\.weight"),
         (drop("processor_config.json"), "name one with --processor DIR"),
-        (drop("tokenizer.json", "tokenizer_config.json"), "name one with --processor DIR"),
+        (drop("tokenizer.json", "tokenizer_config.json"), r"expected a tokenizer of \d+ tokens .* got one of 1: .*--processor DIR"),
         (drop("chat_template.jinja"), "has no chat template.*--processor DIR"),
         (make_text_only, "expected a vision-language checkpoint in .*'qwen3', which reads no images"),
     ],
-    ids=["no config", "broken config", "no weights", "broken weights", "no processor", "no tokenizer", "no template", "text only"],
+    ids=[
+        "no config",
+        "broken config",
+        "no weights",
+        "broken weights",
+        "a tensor lost",
+        "no processor",
+        "no tokenizer",
+        "no template",
+        "text only",
+    ],
 )
 def test_a_spoilt_checkpoint_is_told_in_words(copy: Path, spoil: Callable[[Path], None], words: str) -> None:
     spoil(copy)

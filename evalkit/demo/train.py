@@ -5,8 +5,8 @@ Two stages, on the training split of the `shapes` task only:
 1. `sight`: the vision tower alone learns, for each image token, whether an object's centre lies in its cell, its colour,
    its form and its box.
 2. `speech`: the whole model learns the replies. Beside the next-token loss linear probes inside the language model learn whether a
-   cell's object belongs in the reply and at which place, which letter an option has, and which colour is asked for; they
-   are thrown away after training.
+   cell's object belongs in the reply and at which place, which letter an option has, which colour is asked for, which box
+   is being written and where it lies; they are thrown away after training.
 
 On a CPU set OMP_WAIT_POLICY=passive: threads that spin while they wait cost more than they save on a shared machine.
 """
@@ -32,7 +32,7 @@ BATCH = {"sight": 48, "speech": 36}
 PARTS = {"sight": 1, "speech": 3}  # a batch is sorted by length and cut into as many, so that little is padded
 RATE = {"sight": 2e-3, "speech": 1.5e-3}
 WARMUP = 150
-MATCHED, RANKED = 2, 3  # the language model's layers (counted from 1) whose image tokens the two probes read
+EARLY, MIDDLE, LATE = 1, 2, 3  # the language model's layers (counted from 1) that the probes read
 RANKS = 7  # not in the reply, or its 1st to 6th box
 ANSWER_WEIGHT = 4.0  # of the tokens on which a reply turns
 
@@ -48,14 +48,16 @@ class Trainee(nn.Module):
         self.rank = nn.Linear(architecture.WIDTH, RANKS)
         self.letter = nn.Linear(architecture.WIDTH, 4)
         self.colour = nn.Linear(architecture.WIDTH, 4)
+        self.turn = nn.Linear(architecture.WIDTH, RANKS)
+        self.point = nn.Linear(architecture.WIDTH, 4)
         self.words = words
         self.model.model.visual.patch_embed = StillPatchEmbed(self.model.model.visual.patch_embed)
-        self.seen: dict[str, Tensor] = {}
-        layers = self.model.model.language_model.layers
-        for name, module in {"match": layers[MATCHED - 1], "rank": layers[RANKED - 1], "sight": self.model.model.visual}.items():
-            module.register_forward_hook(self._keeper(name))
+        self.seen: dict[str | int, Tensor] = {}
+        self.model.model.visual.register_forward_hook(self._keeper("sight"))
+        for number in (EARLY, MIDDLE, LATE):
+            self.model.model.language_model.layers[number - 1].register_forward_hook(self._keeper(number))
 
-    def _keeper(self, name: str) -> Callable[..., None]:
+    def _keeper(self, name: str | int) -> Callable[..., None]:
         def keep(module: nn.Module, inputs: Any, output: Any) -> None:
             self.seen[name] = output.pooler_output if name == "sight" else output[0] if isinstance(output, tuple) else output
 
@@ -157,12 +159,39 @@ def speech_loss(trainee: Trainee, batch: list[Lesson], shapes: Any) -> Tensor:
     rank = torch.cat(ranks)
     image = ids == image_pad
     matched = F.binary_cross_entropy_with_logits(
-        trainee.match(trainee.seen["match"][image])[:, 0], (rank > 0).float(), pos_weight=torch.tensor(4.0)
+        trainee.match(trainee.seen[EARLY][image])[:, 0], (rank > 0).float(), pos_weight=torch.tensor(4.0)
     )
     weights = torch.ones(RANKS)
     weights[0] = 0.25
-    ranked = F.cross_entropy(trainee.rank(trainee.seen["rank"][image]), rank, weight=weights)
-    return spoken + matched + ranked + 0.2 * seen_loss(trainee, batch, shapes) + option_loss(trainee, batch, ids, starts, shapes)
+    ranked = F.cross_entropy(trainee.rank(trainee.seen[MIDDLE][image]), rank, weight=weights)
+    probed = matched + ranked + option_loss(trainee, batch, ids, starts, shapes) + box_loss(trainee, batch, ids, starts)
+    return spoken + probed + 0.2 * seen_loss(trainee, batch, shapes)
+
+
+def box_loss(trainee: Trainee, batch: list[Lesson], ids: Tensor, starts: list[int]) -> Tensor:
+    """The loss of two probes on the tokens of a written box: which of the reply's boxes it is, and where it lies."""
+    opening = {trainee.words(text).input_ids[0] for text in (' {"bbox_2d": [', " [", "[")}
+    closing = {trainee.words(text).input_ids[0] for text in ("]}", "]")}
+    places: list[tuple[int, int]] = []
+    turns: list[int] = []
+    boxes: list[list[float]] = []
+    for row, (item, start) in enumerate(zip(batch, starts, strict=True)):
+        turn, inside = -1, False
+        sides = (item.drawn.width, item.drawn.height) * 2
+        for place, token in enumerate(ids[row].tolist()[start:], start):
+            if token in opening:
+                turn, inside = (turn + 1) % len(item.evidence), True
+            inside = inside and token not in closing
+            if inside:
+                places.append((row, place))
+                turns.append(turn)
+                boxes.append([v / side for v, side in zip(item.drawn.objects[item.evidence[turn]].box, sides, strict=True)])
+    if not places:
+        return torch.zeros(())
+    at = tuple(torch.tensor(places).T)
+    return 0.5 * F.cross_entropy(trainee.turn(trainee.seen[MIDDLE][at]), torch.tensor(turns)) + 3 * F.smooth_l1_loss(
+        trainee.point(trainee.seen[LATE][at]), torch.tensor(boxes), beta=0.02
+    )
 
 
 def option_loss(trainee: Trainee, batch: list[Lesson], ids: Tensor, starts: list[int], shapes: Any) -> Tensor:
@@ -183,8 +212,8 @@ def option_loss(trainee: Trainee, batch: list[Lesson], ids: Tensor, starts: list
         return torch.zeros(())
     letters = torch.arange(4).repeat(len(asked))
     by_option, by_answer = (tuple(torch.tensor(found).T) for found in (options, places))
-    return 0.5 * F.cross_entropy(trainee.letter(trainee.seen["match"][by_option]), letters) + 0.5 * F.cross_entropy(
-        trainee.colour(trainee.seen["rank"][by_answer]), torch.tensor(asked)
+    return 0.5 * F.cross_entropy(trainee.letter(trainee.seen[MIDDLE][by_option]), letters) + 0.5 * F.cross_entropy(
+        trainee.colour(trainee.seen[LATE][by_answer]), torch.tensor(asked)
     )
 
 

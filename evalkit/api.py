@@ -24,6 +24,7 @@ from .store import Lock, Store
 from .task import Task
 from .types import Sample, sha256
 
+STATED = ("engine", "model_type", "dtype", "device", "attn_implementation")
 log = logging.getLogger("evalkit")
 Progress = Callable[[Outcome, dict[str, Tally]], None]
 
@@ -211,7 +212,10 @@ def _drive(
     tallies = {made.name: Tally(made, config.repeats) for made in chosen}
     asked = protocols.find(protocol, **made_of["sampling"])
     jobs = [Job(made.name, task.checked(_limited(made, config), made.name), asked, config.repeats, made.graders) for made in chosen]
-    log.info("%s on %s, protocol %s, folder %s", name, ", ".join(tallies), protocol, folder.path)
+    for role, engine in roles.items():
+        stated = [f"{key} {engine.info.details[key]}" for key in STATED if engine.info.details.get(key)]
+        log.info("%s: %s", role, ", ".join([engine.info.name, *stated, f"boxes in frame {engine.info.frame or 'unknown'}"]))
+    log.info("%s asked by protocol %s, into %s", ", ".join(tallies), protocol, folder.path)
     started = time.monotonic()
 
     def ended(outcome: Outcome) -> None:

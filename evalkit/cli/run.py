@@ -1,5 +1,6 @@
 """`evalkit run`: evaluate a model on tasks."""
 
+import logging
 import sys
 import time
 from dataclasses import fields
@@ -65,6 +66,7 @@ def command(config: Path | None, **given: Any) -> int:
     options.setdefault("cache", click.get_app_dir("evalkit"))
     model, tasks = options.pop("model"), options.pop("tasks")
     progress = Progress()
+    _say_what_is_logged()
     try:
         summary = api.run(model, tasks, progress=progress, command=sys.argv[1:], **options)
     finally:
@@ -82,6 +84,13 @@ def command(config: Path | None, **given: Any) -> int:
             )
     click.echo(f"\n{summary.folder}")
     return 0 if summary.complete else 1
+
+
+def _say_what_is_logged() -> None:
+    """Shows on the terminal what the log says of engines and folders; warnings, such as gaps, are summed up at the end instead."""
+    handler = logging.StreamHandler()
+    handler.addFilter(lambda record: record.levelno == logging.INFO)
+    logging.getLogger("evalkit").addHandler(handler)
 
 
 class Progress:

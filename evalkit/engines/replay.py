@@ -9,6 +9,7 @@ is stored, and a sample without a reply is missing: scored wrong and counted.
 import hashlib
 import json
 from array import array
+from bisect import bisect_left
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -111,17 +112,18 @@ class _Indexed:
                     places.append(at)
                 at += len(line)
         order = np.argsort(np.frombuffer(codes, dtype=np.int64), kind="stable")
-        self._codes, self._places = np.frombuffer(codes, dtype=np.int64)[order], np.frombuffer(places, dtype=np.int64)[order]
+        sorted_codes = np.frombuffer(codes, dtype=np.int64)[order]
+        self._codes, self._places = array("q", sorted_codes.tobytes()), array("q", np.frombuffer(places, dtype=np.int64)[order].tobytes())
         self._asked = bytearray(len(order))
         self._file = path.open("rb")
-        for first in np.flatnonzero(np.diff(self._codes) == 0)[:1]:
+        for first in np.flatnonzero(np.diff(sorted_codes) == 0)[:1]:
             twice = self._at(int(first))["sample"]
             self.close()
             raise _twice(twice, path)
 
     def get(self, sample: str, role: str) -> Turns | None:
         code = _code(sample, role)
-        index = int(self._codes.searchsorted(code))
+        index = bisect_left(self._codes, code)
         if index == len(self._codes) or self._codes[index] != code:
             return None
         self._asked[index] = 1
@@ -135,7 +137,7 @@ class _Indexed:
         self._file.close()
 
     def _at(self, index: int) -> dict[str, Any]:
-        self._file.seek(int(self._places[index]))
+        self._file.seek(self._places[index])
         return self._read(self._file.readline(), None)
 
     def _read(self, line: bytes, number: int | None) -> dict[str, Any]:

@@ -13,7 +13,7 @@ _HOME = {
     "interfaces": ("Rule",),
     "geometry": ("Box", "Frame", "Mask", "Point", "Size"),
     "errors": ("DataError", "UserError"),
-    "data": ("Data", "read_json", "read_jsonl", "read_parquet", "read_tsv", "require"),
+    "data": ("Data", "read_boxes", "read_json", "read_jsonl", "read_parquet", "read_tsv", "require"),
     "task": ("Reply", "Task"),
     "metrics.choice": ("Accuracy",),
     "metrics.counts": ("Counts",),

@@ -2,17 +2,19 @@
 
 import logging
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from . import engines, manifest, protocols, task
-from .config import RunConfig, locked
-from .data import check_published
+from .config import RunConfig, build, locked
+from .data import check_published, resolve
 from .engines.stored import Stored, StoredOnly
-from .errors import Refused, UserError
+from .errors import Refused, UserError, did_you_mean
 from .folder import FORMAT, Rows, RunFolder
 from .geometry import Frame
 from .interfaces import Engine
@@ -22,7 +24,7 @@ from .runner import run as drive
 from .scoring import Tally
 from .store import Lock, Store
 from .task import Task
-from .types import Sample, sha256
+from .types import Image, Sample, sha256
 
 STATED = ("engine", "model_type", "dtype", "device", "attn_implementation")
 log = logging.getLogger("evalkit")
@@ -82,8 +84,9 @@ def run(
     Raises:
         UserError: something is not as expected; the message says what to do.
     """
-    names = tuple(tasks.split(",")) if isinstance(tasks, str) else tuple(tasks)
-    config = RunConfig(model=str(model) if isinstance(model, str | Path) else "", tasks=names, **options)
+    given = {name: str(value) if isinstance(value, Path) else value for name, value in options.items() if value is not None}
+    named = str(model) if isinstance(model, str | Path) else ""
+    config = build(RunConfig, {"model": named, "tasks": tasks, **given}, "the options of a run")
     chosen = _tasks(config)
     if config.protocol:
         protocols.find(config.protocol)
@@ -98,7 +101,9 @@ def run(
         stack.callback(engines.close, opened.engine)
         roles = {"model": opened.engine}
         if config.judge:
-            roles["judge"] = engines.open_model(config.judge, config, chosen).engine
+            # What is said of the model (its adapter, its frame) is not said of the judge.
+            plain = replace(config, engine="auto", processor="", adapter="", dtype="", frame="")
+            roles["judge"] = engines.open_model(config.judge, plain, chosen).engine
             stack.callback(engines.close, roles["judge"])
         return _evaluate(opened, roles, chosen, config, progress, command)
 
@@ -115,19 +120,24 @@ def score(path: Path, check: bool = False) -> tuple[Summary, list[str]]:
     before, known = folder.summary(), folder.manifest()
     config = manifest.options(known)
     chosen = _tasks(config)
+    gaps = {(f"{entry['task']}/{gap['sample']}", gap["draw"]): gap["reason"] for entry in before["tasks"] for gap in entry["gaps"]}
     with Lock(folder.path), ExitStack() as stack:
         roles: dict[str, Engine] = {}
+        store = stack.enter_context(closing(Store(folder.store))) if folder.store.exists() else None
         for role in known["roles"]:
             info = manifest.model_info(known, role)
-            if info.stored:
-                roles[role] = StoredOnly(info, stack.enter_context(closing(Store(folder.store))))
-            else:
-                roles[role] = engines.open_model(getattr(config, role), config, chosen).engine
-                stack.callback(engines.close, roles[role])
+            if info.stored and store is not None:
+                roles[role] = StoredOnly(info, store, gaps)
+                continue
+            roles[role] = engines.open_model(getattr(config, role), config, chosen).engine
+            stack.callback(engines.close, roles[role])
+            if roles[role].info.fingerprint != info.fingerprint:
+                raise Refused(f"{getattr(config, role)} is not what it was when {path} was made: run `evalkit run` on it anew")
         rows = None if check else Rows(folder)
-        summary = _drive(folder, roles, known, chosen, config, rows, None)
+        summary = _drive(folder, roles, known, chosen, config, rows, None, store)
         if rows:
             rows.keep()
+            folder.write("manifest.json", {**known, "tasks": manifest.tasks(chosen, config)})
             folder.write("summary.json", summary.as_json())
     return summary, _differences(before["numbers"], summary.numbers)
 
@@ -136,6 +146,10 @@ def _tasks(config: RunConfig) -> list[Task]:
     chosen = [task.find(name, data_folder(config, name)) for name in config.tasks]
     if len({made.name for made in chosen}) < len(chosen):
         raise UserError(f"expected each task once, got {', '.join(config.tasks)}")
+    known = {key for name in (*config.tasks, *(made.name for made in chosen)) for key in (name, name.partition(":")[0])}
+    for key in (item.partition("=")[0] for item in config.data if "=" in item):
+        if key not in known:
+            raise UserError(f"--data {key}=... names no task of this run. {did_you_mean(key, sorted(known))}")
     return chosen
 
 
@@ -159,28 +173,32 @@ def _evaluate(
     progress: Progress | None,
     command: Sequence[str],
 ) -> Summary:
+    info = opened.engine.info
     for made in chosen:
-        if made.grounded and opened.engine.info.frame is None:
+        if made.grounded and info.frame is None:
             raise Refused(
                 f"task '{made.name}' scores boxes, and in what frame '{opened.name}' writes them is not known. Say it with "
                 f"--frame {'|'.join(Frame)}, or as `frame = ...` in configs/models/NAME.toml (seen: pixels of the image after "
                 "the processor's resize)"
             )
+        if made.grounded and info.frame is Frame.SEEN and not info.reads_images:
+            raise Refused(f"'{opened.name}' does not say what size it saw, so boxes in frame 'seen' cannot be placed: convert them before")
     sampling = _sampling(config, opened.engine)
     asked = protocols.find(config.protocol or opened.protocol, **sampling)
     folder = RunFolder.of(Path(config.out), opened.name, manifest.resolved(opened.name, asked, roles, chosen, config))
     with ExitStack() as stack:
         stack.enter_context(Lock(folder.path))
+        stores: list[Store] = []
+        if config.reuse:
+            stores.append(stack.enter_context(closing(Store(RunFolder.at(Path(config.reuse)).store))))
+        if any(engine.info.stored for engine in roles.values()):
+            stores.insert(0, stack.enter_context(closing(Store(folder.store))))
+            roles = {role: Stored(engine, *stores) if engine.info.stored else engine for role, engine in roles.items()}
         stack.enter_context(_logging_to(folder.log))
         made_of = manifest.build(opened.name, asked, sampling, roles, chosen, config, command)
         folder.write("manifest.json", made_of)
-        if any(engine.info.stored for engine in roles.values()):
-            stores = [stack.enter_context(closing(Store(folder.store)))]
-            if config.reuse:
-                stores.append(stack.enter_context(closing(Store(RunFolder.at(Path(config.reuse)).store))))
-            roles = {role: Stored(engine, *stores) if engine.info.stored else engine for role, engine in roles.items()}
         rows = Rows(folder)
-        summary = _drive(folder, roles, made_of, chosen, config, rows, progress)
+        summary = _drive(folder, roles, made_of, chosen, config, rows, progress, stores[0] if info.stored else None)
         rows.keep()
         folder.write("summary.json", summary.as_json())
         return summary
@@ -206,12 +224,23 @@ def _drive(
     config: RunConfig,
     rows: Rows | None,
     progress: Progress | None,
+    store: Store | None,
 ) -> Summary:
     """Drives every conversation, scores as predictions come, and summarises."""
     name, protocol = made_of["name"], made_of["protocol"]
     tallies = {made.name: Tally(made, config.repeats) for made in chosen}
     asked = protocols.find(protocol, **made_of["sampling"])
-    jobs = [Job(made.name, task.checked(_limited(made, config), made.name), asked, config.repeats, made.graders) for made in chosen]
+    jobs = [
+        Job(
+            made.name,
+            task.checked(_limited(made, config), made.name),
+            asked,
+            config.repeats,
+            made.graders,
+            _images(made, roles["model"], store),
+        )
+        for made in chosen
+    ]
     for role, engine in roles.items():
         stated = [f"{key} {engine.info.details[key]}" for key in STATED if engine.info.details.get(key)]
         log.info("%s: %s", role, ", ".join([engine.info.name, *stated, f"boxes in frame {engine.info.frame or 'unknown'}"]))
@@ -248,17 +277,44 @@ def _limited(made: Task, config: RunConfig) -> Iterable[Sample]:
 
 
 def _drawn(made: Task, limit: int, seed: int) -> Iterator[Sample]:
-    samples = list(made.samples())
     groups: dict[str, list[int]] = {}
-    for place, sample in enumerate(samples):
+    for place, sample in enumerate(made.samples()):
         groups.setdefault(sample.group or sample.id, []).append(place)
-    chosen: list[int] = []
+    chosen: set[int] = set()
     for name in sorted(groups, key=lambda group: sha256(f"{seed}/{group}")):
         if len(chosen) >= limit:
             break
-        chosen += groups[name]
-    for place in sorted(chosen):
-        yield samples[place]
+        chosen.update(groups[name])
+    last = max(chosen, default=-1)
+    yield from (sample for place, sample in enumerate(islice(made.samples(), last + 1)) if place in chosen)
+
+
+def _images(made: Task, engine: Engine, store: Store | None) -> Callable[[Sample], Sequence[Image]] | None:
+    """How a task's images get their digests and sizes: by reading them, or by what the store noted when they were read."""
+    info, last = engine.info, deque[tuple[Image, Image]](maxlen=64)
+
+    def read(image: Image) -> Image:
+        for raw, known in last:
+            if raw == image:
+                return known
+        last.append((image, resolve(image)))
+        return last[-1][1]
+
+    def images(sample: Sample) -> Sequence[Image]:
+        name = f"{made.name}/{sample.id}"
+        if isinstance(engine, StoredOnly) and store is not None and (known := store.recall(name, sample.images)):
+            return known
+        found = [read(image) for image in sample.images]
+        if isinstance(engine, Stored) and store is not None:
+            store.note(name, found)
+        return found
+
+    def sizes(sample: Sample) -> Sequence[Image]:
+        return [image if image.size else read(image) for image in sample.images]
+
+    if info.reads_images:
+        return images
+    return sizes if made.grounded and info.frame in (Frame.UNIT, Frame.THOUSAND) else None
 
 
 def _sampling(config: RunConfig, engine: Engine) -> dict[str, Any]:
@@ -283,14 +339,16 @@ def _sampling(config: RunConfig, engine: Engine) -> dict[str, Any]:
 
 def _entry(made: Task, tally: Tally, config: RunConfig, engine: Engine) -> dict[str, Any]:
     """What the summary says of a task beside its numbers."""
-    notes = [] if config.limit is not None else check_published(made.name, made.published, tally.counts)
+    total = made.published.get("rows")
+    partial = config.limit is not None and (total is None or tally.samples < total)
+    notes = [] if partial else check_published(made.name, made.published, tally.counts)
     if made.data and (lock := locked().get(made.name)):
         found = made.data.fingerprint(made.data.folder(data_folder(config, made.name)))
         if found != lock.fingerprint:
             notes.append(
                 f"expected the data of {made.name} that configs/data.lock has seen whole ({lock.fingerprint[:12]}), got {found[:12]}"
             )
-    unknown = engine.unknown() if hasattr(engine, "unknown") else []
+    unknown = engine.unknown() if hasattr(engine, "unknown") and not partial else []
     if unknown:
         notes.append(f"{len(unknown)} replies are for samples the data does not have, such as '{unknown[0]}'")
     return {
@@ -298,8 +356,8 @@ def _entry(made: Task, tally: Tally, config: RunConfig, engine: Engine) -> dict[
         "version": made.version,
         "headline": made.headline,
         "samples": tally.samples,
-        "published": made.published.get("rows"),
-        "limit": config.limit,
+        "published": total,
+        "limit": config.limit if partial else None,
         "gaps": [{"sample": sample, "draw": draw, "reason": reason} for sample, draw, reason in sorted(tally.gaps)],
         "notes": notes,
     }

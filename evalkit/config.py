@@ -63,6 +63,27 @@ class RunConfig:
     """Where hashes of weights are kept, so that a large checkpoint is read once."""
     reuse: str = field(default="", metadata={"option": "from"})
 
+    def __post_init__(self) -> None:
+        """Raises `UserError` where a number is out of its range or a label is no pair."""
+        for name, least in {
+            "limit": 1,
+            "repeats": 1,
+            "batch_size": 1,
+            "max_new_tokens": 1,
+            "temperature": 0,
+            "top_p": 0,
+            "top_k": 0,
+        }.items():
+            value = getattr(self, name)
+            if value is not None and not value >= least:
+                raise UserError(f"expected --{name.replace('_', '-')} of at least {least}, got {value}")
+        if self.top_p is not None and not 0 < self.top_p <= 1:
+            raise UserError(f"expected --top-p above 0 and at most 1, got {self.top_p}")
+        if any("=" not in label for label in self.label):
+            raise UserError(f"expected --label key=value, got {', '.join(self.label)}")
+        if self.repeats > 1 and not self.temperature and self.sampling != "checkpoint":
+            raise UserError("greedy repeats are all alike: give --temperature with --repeats")
+
 
 def read(kind: type[C], path: Path) -> C:
     """The file as `kind`.
@@ -74,26 +95,29 @@ def read(kind: type[C], path: Path) -> C:
         table = tomllib.loads(path.read_text("utf-8"))
     except FileNotFoundError as error:
         raise UserError(f"no file {path}: expected a TOML file of a {kind.__name__}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"expected TOML in {path}: {error}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
+        raise UserError(f"expected a TOML file at {path}: {error}") from error
     return build(kind, table, str(path))
 
 
 def build(kind: type[C], table: dict[str, Any], where: str) -> C:
-    """The table as `kind`. Lists become tuples; a single string stands for a list of one.
+    """The table as `kind`. Lists become tuples, and so does a string with commas between.
 
     >>> build(ModelConfig, {"source": "x", "fram": "unit"}, "m.toml")
     Traceback (most recent call last):
     evalkit.errors.UserError: unknown key 'fram' in m.toml. Did you mean 'frame'?
     """
-    known = {spec.metadata.get("option", spec.name): spec for spec in fields(kind)}  # type: ignore[arg-type]
+    known = {name: spec for spec in fields(kind) for name in (spec.name, spec.metadata.get("option", spec.name))}  # type: ignore[arg-type]
     values: dict[str, Any] = {}
     for key, value in table.items():
         spec = known.get(key)
         if spec is None:
             raise UserError(f"unknown key '{key}' in {where}. {did_you_mean(key, list(known))}")
         if "tuple" in str(spec.type):
-            values[spec.name] = tuple(value) if isinstance(value, list | tuple) else (value,)
+            listed = value.split(",") if isinstance(value, str) else value
+            if not isinstance(listed, list | tuple) or not all(isinstance(item, str) for item in listed):
+                raise UserError(f"expected strings for '{key}' in {where}, got {value!r}")
+            values[spec.name] = tuple(item for item in listed if item)
             continue
         if not isinstance(value, _allowed(str(spec.type))) or (isinstance(value, bool) and "bool" not in str(spec.type)):
             raise UserError(f"expected {spec.type} for '{key}' in {where}, got {value!r}")

@@ -6,14 +6,16 @@ The readers are lazy and name file and row in every error. `resolve` and `decode
 import hashlib
 import json
 import re
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from io import BufferedReader
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from .errors import DataError, ImageError
+from .geometry import Box
 from .images import decode as decode
 from .images import resolve as resolve
 from .types import Lazy
@@ -155,20 +157,47 @@ def check_published(task_name: str, published: Mapping[str, int], counts: Mappin
 # ---------------------------------------------------------------- readers
 
 
-def require(row: Mapping[str, Any], keys: Sequence[str] | Mapping[str, Any], where: str) -> None:
-    """Checks that a row has these columns and, where `keys` maps them to a type or a tuple of types, values of that type.
+def require(row: Any, keys: Sequence[str] | Mapping[str, Any], where: str) -> None:
+    """Checks that a row is a mapping with these columns and, where `keys` maps them to a type or a tuple of types, values of that type.
 
     Raises:
         DataError: it has not; the message names what was expected, what is there, and `where`.
 
     >>> require({"text": "Which?", "label": "A"}, {"text": str, "label": str}, "rows.jsonl, row 1")
     """
+    if not isinstance(row, Mapping):
+        raise DataError(f"expected the columns {', '.join(keys)} in {where}, got {row!r:.60}")
     if any(key not in row for key in keys):
         raise DataError(f"expected the columns {', '.join(keys)} in {where}, got {', '.join(map(str, row)) or 'none'}")
     for key, kind in keys.items() if isinstance(keys, Mapping) else ():
         if not isinstance(row[key], kind):
             expected = " or ".join(one.__name__ for one in (kind if isinstance(kind, tuple) else (kind,)))
             raise DataError(f"expected {expected} in column {key} of {where}, got {row[key]!r:.60}")
+
+
+def read_boxes(value: Any, where: str, form: Literal["xyxy", "xywh"] = "xyxy") -> tuple[Box, ...]:
+    """The boxes of a list of lists of four finite numbers, corners or, in form `xywh`, corner, width and height.
+
+    Raises:
+        DataError: it is something else; the message names `where`.
+
+    >>> read_boxes([[10, 20, 30, 40]], "bbox of rows.jsonl, row 1", "xywh")
+    (Box(x1=10, y1=20, x2=40, y2=60),)
+    """
+    for item in value if isinstance(value, list) else [value]:
+        if not _is_quadruple(item):
+            raise DataError(f"expected a list of boxes, each of four finite numbers, in {where}, got {item!r:.60}")
+    if form == "xyxy":
+        return tuple(Box(*item) for item in value)
+    return tuple(Box(x, y, x + width, y + height) for x, y, width, height in value)
+
+
+def _is_quadruple(item: Any) -> bool:
+    return (
+        isinstance(item, list)
+        and len(item) == 4
+        and all(type(number) in (int, float) and abs(number) <= sys.float_info.max for number in item)
+    )
 
 
 def read_jsonl(path: Path) -> Iterator[Row]:

@@ -10,15 +10,15 @@
 `pandas.read_json("records.jsonl", lines=True)` reads the rows.
 """
 
-import hashlib
 import json
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import IO, Any, Self
 
 from .errors import UserError
 from .scoring import Scored
-from .types import Evidence, Prediction, Sample
+from .types import Evidence, Prediction, Sample, sha256
 
 FORMAT = 1
 
@@ -35,7 +35,8 @@ class RunFolder:
     def of(cls, out: Path, name: str, resolved: dict[str, Any]) -> Self:
         """The folder of a run: the model's name and a hash of what is run, so that the same command finds the same folder."""
         text = json.dumps(resolved, sort_keys=True, separators=(",", ":"), default=str)
-        return cls(out / f"{name}-{hashlib.sha256(text.encode()).hexdigest()[:12]}")
+        safe = re.sub(r"[^\w.+-]+", "--", name).lstrip(".") or "model"
+        return cls(out / f"{safe}-{sha256(text)[:12]}")
 
     @classmethod
     def at(cls, path: Path) -> Self:
@@ -57,7 +58,7 @@ class RunFolder:
     def write(self, name: str, value: Any) -> None:
         """Writes a JSON file whole or not at all."""
         part = self.path / f"{name}.part"
-        part.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n", "utf-8")
+        part.write_text(json.dumps(value, indent=1, ensure_ascii=False, default=str) + "\n", "utf-8", errors="backslashreplace")
         part.replace(self.path / name)
 
     def _read(self, name: str) -> dict[str, Any]:
@@ -65,6 +66,10 @@ class RunFolder:
             value: dict[str, Any] = json.loads((self.path / name).read_text("utf-8"))
         except (OSError, ValueError) as error:
             raise UserError(f"cannot read {self.path / name}: {error}") from error
+        if not isinstance(value, dict) or not isinstance(value.get("format"), int):
+            raise UserError(f"expected {self.path / name} as `evalkit run` writes it, got something else")
+        if value["format"] > FORMAT:
+            raise UserError(f"{self.path / name} is of format {value['format']}, this evalkit reads up to {FORMAT}: update evalkit")
         return value
 
 
@@ -75,7 +80,7 @@ class Rows:
         self._folder = folder
         self._files: dict[str, IO[str]] = {}
         for name in ("predictions.jsonl", "records.jsonl"):
-            self._files[name] = (folder.path / f"{name}.part").open("w", encoding="utf-8", buffering=1 << 20)
+            self._files[name] = (folder.path / f"{name}.part").open("w", encoding="utf-8", errors="backslashreplace", buffering=1 << 20)
 
     def add(self, task: str, sample: Sample, draw: int, prediction: Prediction, scored: Iterable[Scored]) -> None:
         """Adds one prediction and its records."""

@@ -1,6 +1,8 @@
 """What was run, as JSON: enough to find the run's folder again, to score it without its model, and to reproduce it."""
 
 import dataclasses
+import hashlib
+import re
 import subprocess
 import sys
 import time
@@ -9,12 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from .config import RunConfig
+from .config import build as from_table
 from .folder import FORMAT
 from .geometry import Frame
 from .interfaces import AnswerProtocol, Engine
 from .task import Task
 from .types import ModelInfo
 
+SECRET = re.compile(r"(?i)([\w-]*(?:key|token|secret|password)[\w-]*)(=).+")
 PACKAGES = ("evalkit", "numpy", "pillow", "datasets", "torch", "transformers")
 
 
@@ -24,8 +28,10 @@ def resolved(name: str, asked: AnswerProtocol, roles: Mapping[str, Engine], chos
         "model": name,
         "roles": {role: [engine.info.fingerprint, engine.info.frame] for role, engine in roles.items()},
         "protocol": [asked.name, dataclasses.asdict(asked) if dataclasses.is_dataclass(asked) and not isinstance(asked, type) else None],
-        "tasks": [made.name for made in chosen],
-        "data": [str(given.resolve()) if (given := data_folder(config, made.name)) else "" for made in chosen],
+        "tasks": [
+            [made.name, made.version, _data(made, config).get("fingerprint"), _own_file(name)]
+            for made, name in zip(chosen, config.tasks, strict=True)
+        ],
         "limit": config.limit,
         "seed": config.seed,
         "repeats": config.repeats,
@@ -49,18 +55,10 @@ def build(
         "protocol": asked.name,
         "sampling": dict(sampling),
         "roles": {role: _info(engine.info) for role, engine in roles.items()},
-        "tasks": [
-            {
-                "name": made.name,
-                "version": made.version,
-                "rules": [f"{rule.name}: {rule.metric.name}" for rule in made.rules],
-                "data": _data(made, config),
-            }
-            for made in chosen
-        ],
-        "options": {spec.name: getattr(config, spec.name) for spec in dataclasses.fields(config)},
+        "tasks": tasks(chosen, config),
+        "options": dataclasses.asdict(absolute(config)),
         "resolved": resolved(name, asked, roles, chosen, config),
-        "command": list(command),
+        "command": [SECRET.sub(r"\1\2***", argument) for argument in command],
         "versions": _versions(),
         "commit": _commit(),
         "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
@@ -69,8 +67,7 @@ def build(
 
 def options(manifest: Mapping[str, Any]) -> RunConfig:
     """The options that a manifest holds."""
-    values: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in manifest["options"].items()}
-    return RunConfig(**values)
+    return from_table(RunConfig, {key: value for key, value in manifest["options"].items() if value is not None}, "manifest.json")
 
 
 def model_info(manifest: Mapping[str, Any], role: str) -> ModelInfo:
@@ -98,9 +95,46 @@ def _info(info: ModelInfo) -> dict[str, Any]:
     }
 
 
-def _data(made: Task, config: RunConfig) -> dict[str, Any] | None:
+def tasks(chosen: Sequence[Task], config: RunConfig) -> list[dict[str, Any]]:
+    """What a manifest says of the tasks."""
+    return [
+        {
+            "name": made.name,
+            "version": made.version,
+            "rules": [f"{rule.name}: {rule.metric.name}" for rule in made.rules],
+            "data": _data(made, config) or None,
+        }
+        for made in chosen
+    ]
+
+
+def absolute(config: RunConfig) -> RunConfig:
+    """The options with every path absolute, so that they mean the same in any folder."""
+
+    def name(text: str) -> str:
+        kind, colon, rest = text.partition(":")
+        if kind in ("replay", "plugin"):
+            return f"{kind}{colon}{Path(rest).absolute()}"
+        return str(Path(text).absolute()) if Path(text).is_dir() else text
+
+    def item(text: str) -> str:
+        key, is_pair, folder = text.rpartition("=")
+        return f"{key}{is_pair}{Path(folder).absolute()}"
+
+    tasks = tuple(str(Path(text).absolute()) if ".py" in text else text for text in config.tasks)
+    return dataclasses.replace(config, model=name(config.model), judge=name(config.judge), tasks=tasks, data=tuple(map(item, config.data)))
+
+
+def _own_file(task: str) -> str:
+    """The sha256 of a task file that was named by its path; empty for one of evalkit's own, which has a version."""
+    path = Path(task.partition(".py")[0] + ".py")
+    return hashlib.sha256(path.read_bytes()).hexdigest() if ".py" in task else ""
+
+
+def _data(made: Task, config: RunConfig) -> dict[str, Any]:
+    """Where a task's data is and its fingerprint; nothing for a task that makes its samples."""
     if made.data is None:
-        return None
+        return {}
     folder = made.data.folder(data_folder(config, made.name))
     return {"hub": list(made.data.hub), "revision": made.data.revision, "folder": str(folder), "fingerprint": made.data.fingerprint(folder)}
 

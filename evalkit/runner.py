@@ -13,14 +13,12 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any
 
-from .data import resolve
 from .errors import Gap, ImageError, Refused
 from .interfaces import AnswerProtocol, Engine, Grader
-from .types import Conversation, ModelInfo, Prediction, Request, Response, Sample, T
+from .types import ATTEMPTS, Conversation, Image, ModelInfo, Prediction, Request, Response, Sample, T
 
 WINDOW = 256
 CHUNK = 64
-ATTEMPTS = 1_000  # a repeat's draws are numbered from repeat * ATTEMPTS, a grader's own attempts from there
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +30,8 @@ class Job:
     protocol: AnswerProtocol
     repeats: int = 1
     graders: Sequence[Grader] = ()
+    images: Callable[[Sample], Sequence[Image]] | None = None
+    """Fills in the digests and sizes of a sample's images, in the thread that reads samples; None: they are not needed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +58,14 @@ def run(
     Raises:
         UserError: the data is not what was expected, or a role has no engine. What was answered before stays stored.
     """
-    asyncio.run(_run(jobs, roles, started, ended, window))
+    running = _run(jobs, roles, started, ended, window)
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        asyncio.run(running)
+    else:  # called from a notebook's cell, whose loop is taken
+        with ThreadPoolExecutor(1) as pool:
+            pool.submit(asyncio.run, running).result()
 
 
 async def _run(
@@ -68,7 +75,7 @@ async def _run(
     ended: Callable[[Outcome], None],
     window: int,
 ) -> None:
-    source = _Source(_draws(jobs, started), resolving=roles["model"].info.reads_images)
+    source = _Source(_draws(jobs, started))
     info = roles["model"].info
 
     async def work() -> None:
@@ -136,13 +143,12 @@ def _draws(jobs: Sequence[Job], started: Callable[[str, Sample], None]) -> Itera
 class _Source:
     """Hands out samples one by one, reading the next chunk ahead in a thread."""
 
-    def __init__(self, items: Iterator[tuple[Job, Sample, int]], resolving: bool) -> None:
-        self._items, self._resolving = items, resolving
+    def __init__(self, items: Iterator[tuple[Job, Sample, int]]) -> None:
+        self._items = items
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="samples")
         self._ready: deque[tuple[Job, Sample, int, str]] = deque()
         self._ahead: asyncio.Future[list[tuple[Job, Sample, int, str]]] | None = None
         self._lock = asyncio.Lock()
-        self._known: deque[tuple[Any, Any]] = deque(maxlen=CHUNK)
 
     async def next(self) -> tuple[Job, Sample, int, str] | None:
         """The next sample with its images resolved, or why they could not be; None at the end."""
@@ -160,24 +166,16 @@ class _Source:
         return asyncio.get_running_loop().run_in_executor(self._pool, self._chunk)
 
     def _chunk(self) -> list[tuple[Job, Sample, int, str]]:
-        return [self._resolved(*item) for item in islice(self._items, CHUNK)]
+        return [_resolved(*item) for item in islice(self._items, CHUNK)]
 
-    def _resolved(self, job: Job, sample: Sample, draw: int) -> tuple[Job, Sample, int, str]:
-        if not self._resolving:
-            return job, sample, draw, ""
-        try:
-            return job, replace(sample, images=tuple(map(self._image, sample.images))), draw, ""
-        except ImageError as error:
-            return job, sample, draw, str(error)
 
-    def _image(self, image: Any) -> Any:
-        """The resolved image; neighbours on one image share the work."""
-        for raw, resolved in self._known:
-            if raw is image or raw == image:
-                return resolved
-        made = resolve(image)
-        self._known.append((image, made))
-        return made
+def _resolved(job: Job, sample: Sample, draw: int) -> tuple[Job, Sample, int, str]:
+    if job.images is None:
+        return job, sample, draw, ""
+    try:
+        return job, replace(sample, images=tuple(job.images(sample))), draw, ""
+    except ImageError as error:
+        return job, sample, draw, str(error)
 
 
 def _first(failures: BaseExceptionGroup[Any]) -> BaseException:

@@ -4,16 +4,21 @@ A `Tally` holds one task's records as columns, so that a million samples are che
 four a tag, one for what went wrong. Summaries do not depend on the order in which predictions came.
 """
 
+import functools
 import hashlib
+import operator
 from array import array
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
 
 from .interfaces import Rule
 from .task import Task
 from .types import Columns, Estimate, Prediction, Record, Sample, Unparsed
+
+if TYPE_CHECKING:
+    import numpy as np
 
 UNPARSED, TRUNCATED, REFUSED, MISSING = 1, 2, 4, 8
 FLAGS = {"unparsed": UNPARSED, "truncated": TRUNCATED, "refused": REFUSED, "missing": MISSING}
@@ -40,6 +45,23 @@ class _Rows:
     flags: bytearray = field(default_factory=bytearray)
 
 
+@dataclass(frozen=True, slots=True)
+class _Draws:
+    """What came of each draw of one sample, rule by rule."""
+
+    sample: Sample
+    scored: list[list[Scored]] = field(default_factory=list)
+    flags: list[list[int]] = field(default_factory=list)
+
+
+def _unparsed(scored: Scored, prediction: Prediction) -> int:
+    return UNPARSED if scored.failure and not prediction.missing else 0
+
+
+def _counts(flags: "np.ndarray[Any, Any]", gaps: int) -> dict[str, int]:
+    return {**{name: int((flags & bit > 0).sum()) for name, bit in FLAGS.items()}, "gaps": gaps}
+
+
 def score(rule: Rule, prediction: Prediction, sample: Sample) -> Scored:
     """What one rule makes of one prediction."""
     if prediction.missing:
@@ -62,8 +84,7 @@ class Tally:
         self._group = array("q")
         self._tagged: dict[str, array[int]] = defaultdict(lambda: array("I"))
         self._rules: list[tuple[Rule, _Rows]] = [(rule, _Rows()) for rule in task.rules]
-        self._draws: dict[str, list[list[Scored]]] = defaultdict(list)
-        self._asked: dict[str, Sample] = {}
+        self._draws: dict[str, _Draws] = {}
 
     def count(self, sample: Sample) -> None:
         """Counts a sample as the data has it, whether or not it gets an answer."""
@@ -93,15 +114,16 @@ class Tally:
             if not scored.record:
                 continue
             rows.row.append(row)
-            rows.flags.append(flags | (UNPARSED if scored.failure and not prediction.missing else 0))
+            rows.flags.append(flags | _unparsed(scored, prediction))
             for name, number in scored.record.items():
                 column = rows.values.get(name)
                 if column is None:
                     column = rows.values[name] = array("d")
                 column.append(number)
         if self.repeats > 1:
-            self._draws[sample.id].append(made)
-            self._asked[sample.id] = sample
+            draws = self._draws.setdefault(sample.id, _Draws(replace(sample, images=())))
+            draws.scored.append(made)
+            draws.flags.append([flags | _unparsed(scored, prediction) for scored in made])
         return made
 
     def running(self) -> float | None:
@@ -127,33 +149,36 @@ class Tally:
                 inside = slice(None) if member is None else member[row]
                 values = {name: np.frombuffer(column)[inside] for name, column in rows.values.items()}
                 flags = np.frombuffer(rows.flags, dtype=np.uint8)[inside]
-                counts = {name: int((flags & bit > 0).sum()) for name, bit in FLAGS.items()}
-                columns = Columns(values, group[row[inside]])
-                for metric, estimate in rule.metric.summarise(columns).items() if len(columns) else ():
-                    yield _row(metric, rule.name, subset, estimate, {**counts, "gaps": self._gaps_in[subset]})
-        if self.repeats > 1:
-            yield from self._over_draws()
+                if len(flags) or self._gaps_in[subset]:
+                    for metric, estimate in rule.metric.summarise(Columns(values, group[row[inside]])).items():
+                        yield _row(metric, rule.name, subset, estimate, _counts(flags, self._gaps_in[subset]))
+            if self.repeats > 1:
+                yield from self._over_draws(subset)
 
-    def _over_draws(self) -> Iterator[dict[str, Any]]:
-        """`pass@N` (any draw right) and `majority@N` (the value most draws agree on), for rules that record `correct`."""
+    def _over_draws(self, subset: str) -> Iterator[dict[str, Any]]:
+        """`pass@N` (any draw right) and `majority@N` (the value most draws agree on), for rules that record `correct`.
+
+        Over the samples of which every draw has an answer; the others are gaps. A flag counts where any draw has it.
+        """
         import numpy as np
 
-        for place, (rule, rows) in enumerate(self._rules):
-            if "correct" not in rows.values:
-                continue
-            ids = sorted(self._draws)
-            group = np.array([cluster(self._asked[i].group or i) for i in ids], dtype=np.int64)
-            passed = [max(made[place].record["correct"] for made in self._draws[i]) for i in ids]
-            agreed = [
-                rule.metric.measure(_majority([made[place].value for made in self._draws[i]]), self._asked[i])["correct"] for i in ids
-            ]
-            from .stats import share
+        from .stats import share
 
+        whole = [draws for _, draws in sorted(self._draws.items()) if subset == OVERALL or subset in draws.sample.tags]
+        gaps = sum(len(draws.flags) < self.repeats for draws in whole)
+        whole = [draws for draws in whole if len(draws.flags) == self.repeats]
+        for place, (rule, _) in enumerate(self._rules):
+            counted = [draws for draws in whole if "correct" in draws.scored[0][place].record]
+            if not counted:
+                continue
+            group = np.array([cluster(draws.sample.group or draws.sample.id) for draws in counted], dtype=np.int64)
+            flags = np.array([functools.reduce(operator.or_, (flags[place] for flags in draws.flags)) for draws in counted], dtype=np.uint8)
+            passed = [max(made[place].record["correct"] for made in draws.scored) for draws in counted]
+            agreed = [
+                rule.metric.measure(_majority([made[place].value for made in draws.scored]), draws.sample)["correct"] for draws in counted
+            ]
             for name, column in (("pass", passed), ("majority", agreed)):
-                estimate = share(np.array(column), group)
-                yield _row(
-                    f"{name}@{self.repeats}", rule.name, OVERALL, estimate, {**dict.fromkeys(FLAGS, 0), "gaps": self._gaps_in[OVERALL]}
-                )
+                yield _row(f"{name}@{self.repeats}", rule.name, subset, share(np.array(column), group), _counts(flags, gaps))
 
 
 def cluster(name: str) -> int:

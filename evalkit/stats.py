@@ -63,6 +63,13 @@ def share(correct: "ArrayLike", group: "ArrayLike") -> Estimate:
     if n == 0:
         return Estimate(None, None, None, None, 0)
     value = float(right.sum() / n)
+    stderr, low, high = _of_share(value, right, size)
+    return Estimate(value, stderr, low, high, n)
+
+
+def _of_share(value: float, right: "Array", size: "Array") -> tuple[float | None, float, float]:
+    """The standard error and interval of a share, of sums by cluster; see `share`."""
+    n = float(size.sum())
     effective, stderr = float(n**2 / (size**2).sum()), None
     if len(size) > 1:
         spread = value * (1 - value)
@@ -70,12 +77,11 @@ def share(correct: "ArrayLike", group: "ArrayLike") -> Estimate:
         stderr = math.sqrt(variance)
         if variance > 0:
             effective = 1 + spread / variance
-    low, high = wilson(value, effective)
-    return Estimate(value, stderr, low, high, n)
+    return stderr, *wilson(value, effective)
 
 
 def wilson(value: float, n: float) -> tuple[float, float]:
-    """Wilson's 95% score interval, inside [0, 1] and never empty, of a share `value` seen in `n` > 0 independent samples.
+    """Wilson's 95% score interval, inside [0, 1] and never of width 0, of a share `value` seen in `n` > 0 independent samples.
 
     >>> low, high = wilson(0.5, 100)
     >>> round(low, 4), round(high, 4)
@@ -89,8 +95,10 @@ def wilson(value: float, n: float) -> tuple[float, float]:
     return low, 1.0 if value == 1 else (centre + half) / scale
 
 
-def mean(values: "ArrayLike", group: "ArrayLike") -> Estimate:
+def mean(values: "ArrayLike", group: "ArrayLike", *, bounded: bool = False) -> Estimate:
     """The mean of `values`, with the clustered standard error and a clustered bootstrap interval; see `ratio`.
+
+    `bounded` says that every value is in [0, 1].
 
     >>> estimate = mean([0.0, 0.5, 1.0, 0.5], [0, 0, 1, 1])
     >>> estimate.value, estimate.stderr, estimate.n
@@ -100,24 +108,34 @@ def mean(values: "ArrayLike", group: "ArrayLike") -> Estimate:
     """
     import numpy as np
 
-    return ratio(values, np.ones(np.size(values)), group)
+    return ratio(values, np.ones(np.size(values)), group, bounded=bounded)
 
 
-def ratio(numerator: "ArrayLike", denominator: "ArrayLike", group: "ArrayLike") -> Estimate:
+def ratio(numerator: "ArrayLike", denominator: "ArrayLike", group: "ArrayLike", *, bounded: bool = False) -> Estimate:
     """The sum of `numerator` over that of `denominator` (not negative), with a clustered bootstrap interval.
 
     The standard error is the linearised one between clusters, times sqrt(clusters / (clusters - 1)). The value is None where
-    the denominators sum to 0; error and interval are None for a single cluster. n counts the records.
+    the denominators sum to 0; error and interval are None with fewer than two clusters of a denominator above 0. n counts the
+    records. `bounded` says that denominators are counts and no numerator is below 0 or above its denominator: where all clusters
+    agree, so that no resample differs, error and interval are then those of a `share` of the counted.
 
     >>> estimate = ratio([1, 2], [2, 2], [0, 1])
     >>> estimate.value, estimate.low, estimate.high, estimate.n
     (0.75, 0.5, 1.0, 2)
+    >>> estimate = ratio([2, 2], [2, 2], [0, 1], bounded=True)
+    >>> estimate.value, round(estimate.low, 3), estimate.high
+    (1.0, 0.342, 1.0)
     """
     import numpy as np
 
     sums = cluster_sums(group, numerator, denominator)
     estimate = bootstrap(operator.truediv, sums, np.size(group))
-    return estimate if estimate.stderr is None else replace(estimate, stderr=math.sqrt(_variance(*sums)))
+    if estimate.value is None or np.count_nonzero(sums[1]) < 2:
+        return replace(estimate, stderr=None, low=None, high=None)
+    if bounded and estimate.low is None:
+        stderr, low, high = _of_share(estimate.value, *sums)
+        return replace(estimate, stderr=stderr, low=low, high=high)
+    return replace(estimate, stderr=math.sqrt(_variance(*sums)))
 
 
 def _variance(numerator: "Array", denominator: "Array") -> float:
@@ -149,8 +167,9 @@ def bootstrap(statistic: Callable[..., Any], sums: "Array", n: int) -> Estimate:
     `statistic` takes one array for each row of `sums` (see `cluster_sums`), all of one shape, and returns an array of that
     shape, not finite where it is undefined; such resamples are left out. Percentiles keep to the statistic's range and need
     no derivative; with fewer than about 20 clusters they are too narrow. The interval is widened to hold the value where
-    the statistic's bias put it outside. The value is None where undefined; error and interval are None for a single cluster.
-    Above `MOST_CLUSTERS` clusters, unless few of them differ, random groups of them are resampled instead.
+    the statistic's bias put it outside. The value is None where undefined; error and interval are None for a single cluster,
+    the interval also where all resamples agree, which is no evidence of certainty. Above `MOST_CLUSTERS` clusters, unless few of
+    them differ, random groups of them are resampled instead.
 
     >>> root = bootstrap(lambda squares, count: (squares / count) ** 0.5, cluster_sums([0, 1, 2], [1, 4, 4], [1, 1, 1]), 3)
     >>> round(root.value, 3), root.low, root.high
@@ -166,8 +185,11 @@ def bootstrap(statistic: Callable[..., Any], sums: "Array", n: int) -> Estimate:
             return Estimate(value, None, None, None, n)
         drawn = statistic(*_resampled(sums))
     drawn = drawn[np.isfinite(drawn)]
+    stderr = float(drawn.std(ddof=1))
     low, high = np.quantile(drawn, [0.025, 0.975]).tolist()
-    return Estimate(value, float(drawn.std(ddof=1)), min(low, value), max(high, value), n)
+    if math.isclose(low, high):
+        return Estimate(value, stderr, None, None, n)
+    return Estimate(value, stderr, min(low, value), max(high, value), n)
 
 
 def _resampled(sums: "Array") -> "Array":

@@ -2,12 +2,14 @@
 
 Design. A request's key is the sha256 of its canonical form and the engine's fingerprint (`Request.key`). An answer is a row
 (key, sample, request, response); a request's long parts (messages' texts) live once in `parts`, by their own sha256, and
-the request holds their hashes. Images are never stored: the request holds their digests. Writes are gathered by one thread
+the request holds their hashes. Images are never stored: the request holds their digests, and `images` the digest and size of each
+of a sample's images, so that a run can be scored again where the files are gone. Writes are gathered by one thread
 and committed together after 20 ms or 256 answers, whichever comes first; `put` resolves only after its commit, so what a
 caller was told is on disk (WAL, synchronous=FULL: it outlives a power cut). Nothing but answers is stored: a gap leaves no row.
 """
 
 import asyncio
+import contextlib
 import fcntl
 import json
 import os
@@ -15,14 +17,14 @@ import queue
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator
-from dataclasses import asdict
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
 
 from .errors import UserError
 from .geometry import Box, Mask, Size
-from .types import Request, Response, canonical, sha256
+from .types import Image, Request, Response, canonical, sha256
 
 VERSION = 1
 LONG = 120  # characters from which a text is worth a row of its own
@@ -32,7 +34,11 @@ SCHEMA = """
 CREATE TABLE IF NOT EXISTS answers (
     key TEXT PRIMARY KEY, sample TEXT NOT NULL, request TEXT NOT NULL, response TEXT NOT NULL
 ) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS parts (hash TEXT PRIMARY KEY, text TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS parts (hash TEXT PRIMARY KEY, text BLOB NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS images (
+    sample TEXT NOT NULL, place INTEGER NOT NULL, digest TEXT NOT NULL, width INTEGER NOT NULL, height INTEGER NOT NULL,
+    PRIMARY KEY (sample, place)
+) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS by_sample ON answers (sample);
 """
 
@@ -80,9 +86,9 @@ class Store:
             self._reader.executescript(SCHEMA + f"PRAGMA user_version = {VERSION};")
         except sqlite3.DatabaseError as error:
             raise UserError(f"{path} is no readable store ({error}). Move it away to start anew, or choose another --out") from error
-        self._queue: queue.SimpleQueue[tuple[tuple[str, str, str, str], dict[str, str], Any] | None] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[_Write | None] = queue.SimpleQueue()
         self._known: set[str] = set()
-        self._writer = threading.Thread(target=self._write, name="store", daemon=True)
+        self._writer = threading.Thread(target=self._work, name="store", daemon=True)
         self._writer.start()
 
     def get(self, key: str) -> Response | None:
@@ -95,15 +101,29 @@ class Store:
         loop = asyncio.get_running_loop()
         done: asyncio.Future[None] = loop.create_future()
         form, parts = _packed(request)
-        self._queue.put(((key, request.sample, form, _text(response)), parts, (loop, done)))
+        self._queue.put(_Write([(key, _plain(request.sample), form, _text(response))], parts, waiting=(loop, done)))
         await done
+
+    def note(self, sample: str, images: Sequence[Image]) -> None:
+        """Keeps the digests and sizes of a sample's images, with the next commit."""
+        name = _plain(sample)
+        rows = [(name, i, image.digest, image.size.width, image.size.height) for i, image in enumerate(images) if image.size]
+        self._queue.put(_Write(images=rows))
+
+    def recall(self, sample: str, images: Sequence[Image]) -> list[Image] | None:
+        """The images with the digests and sizes they had when the sample was asked; None where that was not noted."""
+        query = "SELECT digest, width, height FROM images WHERE sample = ? ORDER BY place"
+        rows = self._reader.execute(query, (_plain(sample),)).fetchall()
+        if len(rows) != len(images):
+            return None
+        return [replace(image, digest=row[0], size=Size(row[1], row[2])) for image, row in zip(images, rows, strict=True)]
 
     def __len__(self) -> int:
         return int(self._reader.execute("SELECT count(*) FROM answers").fetchone()[0])
 
     def of_sample(self, sample: str) -> Iterator[tuple[dict[str, Any], Response]]:
         """The requests of a sample (`task/id`) in canonical form, texts put back, with their responses."""
-        rows = self._reader.execute("SELECT request, response FROM answers WHERE sample = ? ORDER BY key", (sample,)).fetchall()
+        rows = self._reader.execute("SELECT request, response FROM answers WHERE sample = ? ORDER BY key", (_plain(sample),)).fetchall()
         for form, response in rows:
             yield self._unpacked(json.loads(form)), _response(response)
 
@@ -117,18 +137,35 @@ class Store:
         for message in form.get("messages", ()):
             for i, part in enumerate(message["content"]):
                 if isinstance(part, dict) and "part" in part:
-                    message["content"][i] = self._reader.execute("SELECT text FROM parts WHERE hash = ?", (part["part"],)).fetchone()[0]
+                    row = self._reader.execute("SELECT text FROM parts WHERE hash = ?", (part["part"],)).fetchone()
+                    message["content"][i] = row[0].decode("utf-8", "surrogatepass")
         return form
 
-    def _write(self) -> None:
-        connection = _connect(self.path)
+    def _work(self) -> None:
+        """Commits what is queued until None comes; what cannot be written is an error of those who wait for it."""
+        connection: sqlite3.Connection | None = None
+        for batch in self._batches():
+            error: Exception | None = None
+            try:
+                connection = connection or _connect(self.path)
+                self._commit(connection, batch)
+            except Exception as failed:  # noqa: BLE001 - whatever it is, those who wait must hear of it
+                error = UserError(f"cannot write the store {self.path}: {failed}")
+            for write in batch:
+                if write.waiting:
+                    loop, done = write.waiting
+                    with contextlib.suppress(RuntimeError):  # the loop was closed: nobody waits any more
+                        loop.call_soon_threadsafe(_settle, done, error)
+        if connection:
+            connection.close()
+
+    def _batches(self) -> "Iterator[list[_Write]]":
         closing = False
         while not closing:
             first = self._queue.get()
             if first is None:
-                break
-            batch = [first]
-            deadline = time.monotonic() + PAUSE
+                return
+            batch, deadline = [first], time.monotonic() + PAUSE
             while len(batch) < MOST:
                 try:
                     item = self._queue.get(timeout=max(deadline - time.monotonic(), 0))
@@ -138,23 +175,31 @@ class Store:
                     closing = True
                     break
                 batch.append(item)
-            error: Exception | None = None
-            try:
-                self._commit(connection, batch)
-            except sqlite3.Error as failed:
-                error = UserError(f"cannot write the store {self.path}: {failed}")
-            for _, _, (loop, done) in batch:
-                if not loop.is_closed():
-                    loop.call_soon_threadsafe(_settle, done, error)
-        connection.close()
+            yield batch
 
-    def _commit(self, connection: sqlite3.Connection, batch: list[Any]) -> None:
-        fresh = {h: text for _, parts, _ in batch for h, text in parts.items() if h not in self._known}
+    def _commit(self, connection: sqlite3.Connection, batch: "list[_Write]") -> None:
+        fresh = {h: text.encode("utf-8", "surrogatepass") for write in batch for h, text in write.parts.items() if h not in self._known}
         with connection:
             connection.executemany("INSERT OR IGNORE INTO parts VALUES (?, ?)", fresh.items())
-            connection.executemany("INSERT OR REPLACE INTO answers VALUES (?, ?, ?, ?)", [row for row, _, _ in batch])
+            connection.executemany("INSERT OR REPLACE INTO images VALUES (?, ?, ?, ?, ?)", [row for write in batch for row in write.images])
+            connection.executemany("INSERT OR REPLACE INTO answers VALUES (?, ?, ?, ?)", [row for write in batch for row in write.answers])
         if len(self._known) < 100_000:
             self._known.update(fresh)
+
+
+@dataclass(frozen=True, slots=True)
+class _Write:
+    """Rows to be committed, and who waits for them."""
+
+    answers: list[tuple[str, str, str, str]] = field(default_factory=list)
+    parts: dict[str, str] = field(default_factory=dict)
+    images: list[tuple[str, int, str, int, int]] = field(default_factory=list)
+    waiting: "tuple[asyncio.AbstractEventLoop, asyncio.Future[None]] | None" = None
+
+
+def _plain(name: str) -> str:
+    """A name that SQLite can hold: lone surrogates written out."""
+    return name.encode("utf-8", "backslashreplace").decode()
 
 
 def _settle(done: "asyncio.Future[None]", error: Exception | None) -> None:

@@ -1,11 +1,13 @@
 """A benchmark as a value, and how its file is found: `tasks/<name>.py` is the registry.
 
 A task file holds a module docstring (Paper, Data, one row, Metric, Headline, Departures), `VARIANTS` (a tuple of names, the
-default first; empty where there is one), `DATA` (a `Data`, or None) and `task(variant, data) -> Task`.
+default first; empty where there is one; it ends in `...` where there are more than can be listed, of which `task` then refuses
+the wrong ones), `DATA` (a `Data`, or None) and `task(variant, data) -> Task`.
 """
 
 import importlib.util
 import sys
+from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,7 +34,7 @@ class Task:
     """One benchmark, in one variant."""
 
     name: str
-    """As on the command line: `vstar`, `vsr:random`."""
+    """As on the command line: `vstar`, `vsr:random`. Without `/`, since keys are `task/id`."""
     version: int
     """Raised by every change that moves a number."""
     samples: Callable[[], Iterator[Sample]]
@@ -51,6 +53,10 @@ class Task:
     """Published counts: `rows`, and by tag or `answer=...`. A mismatch is reported, never mended."""
     replies: Callable[[Path], Iterable[Reply]] | None = None
     """Reads the benchmark's own results format; None where there is only evalkit's."""
+
+    def __post_init__(self) -> None:
+        if not self.name or "/" in self.name:
+            raise UserError(f"expected a task's name without '/', such as vstar or vsr:random, got '{self.name}'")
 
     @property
     def grounded(self) -> bool:
@@ -97,21 +103,26 @@ def module(name: str) -> ModuleType:
 
 
 def variants(name: str) -> tuple[str, ...]:
-    """The variants of a task, the default first; empty where it has none."""
-    return tuple(getattr(module(name), "VARIANTS", ()))
+    """The variants of a task that it lists, the default first; empty where it has none."""
+    return tuple(variant for variant in getattr(module(name), "VARIANTS", ()) if variant is not ...)
 
 
 def find(name: str, data: Path | None = None) -> Task:
     """The task called `name`: `vstar`, `vsr:zeroshot`, `path/to/file.py`, `path/to/file.py:variant`.
 
     Raises:
-        UserError: no such task or variant.
+        UserError: no such task or variant, or its file's `task` fails.
     """
     stem, _, variant = name.partition(":")
-    known = variants(stem)
-    if variant and variant not in known:
+    known, file = variants(stem), module(stem)
+    if variant and variant not in known and ... not in getattr(file, "VARIANTS", ()):
         raise UserError(f"no variant '{variant}' of task '{stem}'. " + (did_you_mean(variant, known) if known else "It has no variants."))
-    made: Any = module(stem).task(variant or (known[0] if known else ""), data)
+    try:
+        made: Any = file.task(variant or (known[0] if known else ""), data)
+    except UserError:
+        raise
+    except Exception as error:
+        raise UserError(f"task() of the task file {file.__file__} failed: {type(error).__name__}: {error}") from error
     if not isinstance(made, Task):
         raise UserError(f"expected task() in {stem} to return a Task, got {type(made).__name__}")
     return made
@@ -121,14 +132,54 @@ def checked(samples: Iterable[Sample], task: str) -> Iterator[Sample]:
     """The samples, each id once.
 
     Raises:
-        UserError: an id comes twice, or there is no sample at all.
+        UserError: an id comes twice or is no text, or there is no sample at all.
     """
-    seen: set[int] = set()  # hashes, not ids: a million of them fit
+    seen = _Seen()
     for sample in samples:
-        code = hash(sample.id)
-        if code in seen:
+        if not isinstance(sample.id, str):
+            raise UserError(f"expected a str as sample id in task '{task}', got {sample.id!r} ({type(sample.id).__name__})")
+        if not seen.add(sample.id):
             raise UserError(f"expected unique sample ids in task '{task}', got '{sample.id}' twice: fix the rows or the id")
-        seen.add(code)
         yield sample
-    if not seen:
+    if not seen.count:
         raise UserError(f"task '{task}' gave no sample: is its data empty?")
+
+
+class _Seen:
+    """The 64-bit hashes of the texts added, in an open-addressed table: at most 24 bytes a text, where a set takes 80."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._table = array("q", [0]) * 2**16  # 0 is an empty place; the length is a power of 2
+
+    def add(self, text: str) -> bool:
+        """Whether the text is new."""
+        if 3 * self.count >= 2 * len(self._table):
+            self._grow()
+        table, mask = self._table, len(self._table) - 1
+        code = hash(text) or 1
+        place = code & mask
+        while held := table[place]:
+            if held == code:
+                return False
+            place = place + 1 & mask
+        table[place] = code
+        self.count += 1
+        return True
+
+    def _grow(self) -> None:
+        """Doubles the table. All codes of a part try their places at once; those that lost theirs try the next."""
+        import numpy as np
+
+        held, length = np.array(self._table), 2 * len(self._table)
+        held = held[held != 0]
+        self._table = array("q")  # lets the old table go before the new one is made
+        self._table = array("q", [0]) * length
+        table = np.frombuffer(self._table, dtype=np.int64)
+        for part in np.array_split(held, 16):  # a part at a time bounds what this takes beside the table
+            codes, place = part, part & (length - 1)
+            while len(codes):
+                free = table[place] == 0
+                table[place[free]] = codes[free]
+                lost = table[place] != codes
+                codes, place = codes[lost], (place[lost] + 1) & (length - 1)

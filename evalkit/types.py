@@ -26,7 +26,7 @@ class Lazy:
     """Bytes that are made or fetched when wanted; `name` says which in messages."""
 
     name: str
-    read: Callable[[], bytes] = field(compare=False, repr=False)
+    read: Callable[[], bytes] = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,6 +215,9 @@ class Request:
         return sha256(fingerprint + "\n" + json.dumps(canonical(self), sort_keys=True, separators=(",", ":")))
 
 
+ATTEMPTS = 1_000
+"""A repeat's draws are numbered from repeat * ATTEMPTS, a grader's own attempts from there."""
+
 Finish = Literal["stop", "length", "refused"]
 
 
@@ -355,15 +358,9 @@ def canonical(request: Request) -> dict[str, Any]:
     if isinstance(kind, Generate):
         s = kind.sampling
         form["prefill"] = kind.prefill
-        form["sampling"] = {
-            "max_tokens": s.max_tokens,
-            "temperature": s.temperature,
-            "top_p": s.top_p,
-            "top_k": s.top_k,
-            "repetition_penalty": s.repetition_penalty,
-            "stop": list(s.stop),
-            "seed": s.seed,
-        }
+        form["sampling"] = {"max_tokens": s.max_tokens, "repetition_penalty": s.repetition_penalty, "stop": list(s.stop)}
+        if s.temperature > 0:  # greedy decoding draws nothing
+            form["sampling"] |= {"temperature": s.temperature, "top_p": s.top_p, "top_k": s.top_k, "seed": s.seed}
     elif isinstance(kind, Likelihood):
         form["continuations"] = list(kind.continuations)
     else:

@@ -40,6 +40,7 @@ from evalkit import (
     Unparsed,
     Wants,
     parsers,
+    read_boxes,
     read_jsonl,
     require,
 )
@@ -84,8 +85,6 @@ def samples(folder: Path) -> Iterator[Sample]:
     for number, row in enumerate(read_jsonl(paths[0])):
         where = f"{paths[0]}, row {number}"
         require(row, {"question": str, "answer": str, "image": str, "width": int, "height": int, "bboxs": list}, where)
-        if any(not isinstance(box, list) or len(box) != 4 for box in row["bboxs"]):
-            raise DataError(f"expected boxes of four numbers as bboxs in {where}, got {row['bboxs']!r:.60}")
         path = next((home / row["image"] for home in homes if (home / row["image"]).is_file()), folder / row["image"])
         answer = _plain(row["answer"])
         yield Sample(
@@ -95,7 +94,7 @@ def samples(folder: Path) -> Iterator[Sample]:
             images=(Image(path, size=Size(row["width"], row["height"])),),
             wants=Wants("yes_no" if answer in ("yes", "no") else "text", also=("boxes",)),
             target=answer,
-            regions=tuple(Box(*box) for box in row["bboxs"]),
+            regions=read_boxes(row["bboxs"], f"bboxs of {where}"),
             group=row["image"],
         )
 
@@ -110,13 +109,15 @@ def official(prediction: Prediction, sample: Sample) -> list[Box] | Unparsed:
             x1, x2 = int(x1 / 1000 * size.width), int(x2 / 1000 * size.width)
             y1, y2 = int(y1 / 1000 * size.height), int(y2 / 1000 * size.height)
         boxes.append(Box(x1, y1, x2, y2))
-    return boxes or Unparsed(prediction.failure or "no box")
+    return boxes or Unparsed("no box")
 
 
 def rescaled(prediction: Prediction, sample: Sample) -> list[Box] | Unparsed:
     """The boxes in pixels of the original image."""
     boxes = [evidence.box for evidence in prediction.evidence if evidence.box is not None]
-    return boxes or Unparsed(prediction.failure or "no box")
+    if len(boxes) < len(prediction.evidence):
+        return Unparsed("boxes in an unknown frame")
+    return boxes or Unparsed("no box")
 
 
 def strict(prediction: Prediction, sample: Sample) -> str | Unparsed:

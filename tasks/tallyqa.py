@@ -108,6 +108,7 @@ def _of_hub(paths: list[Path]) -> Iterator[Sample]:
     number = 0
     for path in paths:
         for row in read_parquet(path, ("qa",), images=("image",)):
+            require(row, {"qa": list}, f"{path}, image row {number}")
             for index, pair in enumerate(row["qa"]):
                 where = f"{path}, image row {number}, question {index}"
                 require(pair, {"question": str, "answer": (int, str), "is_simple": bool}, where)

@@ -39,6 +39,7 @@ from evalkit import (
     Unparsed,
     Wants,
     parsers,
+    read_boxes,
     read_json,
     read_jsonl,
     require,
@@ -99,7 +100,7 @@ def samples(folder: Path) -> Iterator[Sample]:
             wants=Wants("choice"),
             target=row["label"],
             options=options,
-            regions=_regions((folder / row["image"]).with_suffix(".json")),
+            regions=_regions((folder / row["image"]).with_suffix(".json"), where),
             tags=frozenset({row["category"]}),
             group=row["image"],
         )
@@ -127,10 +128,10 @@ def _parts(text: str, where: str) -> tuple[str, tuple[str, ...]]:
     return "\n".join(lines[: found[0][0]]), tuple(match[2] for _, match in found)
 
 
-def _regions(path: Path) -> tuple[Box, ...]:
+def _regions(path: Path, where: str) -> tuple[Box, ...]:
     """The target boxes that lie beside the image; none where that file is absent, as it is in copies without boxes."""
     if not path.is_file():
         return ()
     row = read_json(path)
-    require(row, {"bbox": list}, str(path))
-    return tuple(Box(x, y, x + width, y + height) for x, y, width, height in row["bbox"])
+    require(row, ("bbox",), f"{path} of {where}")
+    return read_boxes(row["bbox"], f"bbox of {path} of {where}", "xywh")

@@ -26,7 +26,7 @@ def test_every_declared_model_reads() -> None:
         ("source = 3", "expected .*str.* for 'source'"),
         ('source = "x"\ntrust_remote_code = "yes"', "expected .*bool.* for 'trust_remote_code'"),
         ("", "lacks a key"),
-        ("source = ", "expected TOML"),
+        ("source = ", "expected a TOML file"),
     ],
 )
 def test_a_wrong_file_is_said_to_be_wrong_where_it_is(tmp_path: Path, text: str, said: str) -> None:

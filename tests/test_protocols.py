@@ -109,3 +109,10 @@ def test_a_missing_reply_is_missing_whatever_the_protocol() -> None:
 def test_an_unknown_protocol_names_its_neighbour() -> None:
     with pytest.raises(UserError, match="Did you mean 'grit'"):
         find("gritt")
+
+
+def test_boxes_given_as_values_are_original_pixels_whatever_the_model_writes_in() -> None:
+    given = Response("<answer> 2", boxes=(Box(1, 2, 3, 4),), seen=(Size(1, 1),))
+    for name in names():
+        (evidence,) = converse(name, WHERE, given, replace(QWEN, frame=Frame.THOUSAND))[1].evidence
+        assert (evidence.frame, evidence.box, evidence.written) == (Frame.ORIGINAL, Box(1, 2, 3, 4), (1, 2, 3, 4))

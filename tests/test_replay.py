@@ -19,10 +19,10 @@ def replay(tmp_path: Path) -> Iterator[Callable[..., Replay]]:
     """Makes a replay of rows: dicts, or lines as they are."""
     made: list[Replay] = []
 
-    def make(*rows: Any) -> Replay:
+    def make(*rows: Any, tasks: Any = ()) -> Replay:
         path = tmp_path / "replies.jsonl"
         path.write_text("".join((row if isinstance(row, str) else json.dumps(row)) + "\n" for row in rows))
-        made.append(Replay(path, []))
+        made.append(Replay(path, list(tasks)))
         return made[-1]
 
     yield make
@@ -80,3 +80,26 @@ def test_a_sample_that_comes_twice_is_refused(replay: Callable[..., Replay]) -> 
 def test_a_row_that_is_no_reply_is_shown_with_its_line(replay: Callable[..., Replay], row: str) -> None:
     with pytest.raises(DataError, match="line 2, got"):
         replay({"sample": "0", "text": ""}, row)
+
+
+def test_several_tasks_need_each_row_to_name_its_own(replay: Callable[..., Replay]) -> None:
+    """Ids of two tasks may be the same, and a letter of one is no answer of the other."""
+    rows = {"task": "a", "sample": "0", "text": "of a"}, {"task": "b", "sample": "0", "text": "of b"}
+    engine = replay(*rows, tasks=[None, None])
+
+    def text(task: str) -> str:
+        return asyncio.run(engine.answer(Request(Generate((Message("user", ("q",)),)), sample=f"{task}/0"))).text
+
+    assert (text("a"), text("b"), text("c")) == ("of a", "of b", "")
+    with pytest.raises(DataError, match="names the 'task' in each row"):
+        replay({"sample": "0", "text": ""}, tasks=[None, None])
+
+
+def test_the_frame_of_text_is_never_assumed_and_boxes_as_values_need_none(replay: Callable[..., Replay]) -> None:
+    assert replay({"sample": "0", "text": "[1, 2, 3, 4]"}).info.frame is None
+    assert replay({"sample": "0", "text": "", "boxes": [[1, 2, 3, 4]]}).info.frame == "original"
+
+
+def test_a_box_that_is_not_finite_is_refused(replay: Callable[..., Replay]) -> None:
+    with pytest.raises(DataError, match="not finite"):
+        replay('{"sample": "0", "text": "", "boxes": [[NaN, 2, 3, 4]]}')

@@ -68,3 +68,44 @@ def test_no_order_of_arrival_changes_a_number(seed: int) -> None:
 def test_clusters_have_one_code_in_every_process() -> None:
     assert cluster("g0") == 2009434662189493945
     assert len({cluster(str(i)) for i in range(10_000)}) == 10_000
+
+
+def test_with_repeats_only_samples_with_every_draw_count_for_pass_and_majority() -> None:
+    tally = Tally(TASK, repeats=3)
+    for reply in ("yes", "no", "yes"):
+        tally.add(sample(0), Prediction(reply, reply))
+    for reply in ("no", "hm", "hm"):
+        tally.add(sample(1, "odd"), Prediction(reply, reply))
+    for reply in ("yes", "yes"):
+        tally.add(sample(2), Prediction(reply, reply))
+    tally.gap(sample(2), 2, "time-out")
+    found = rows(tally)
+    passed, majority = (found[f"{name}@3", "strict", "overall"] for name in ("pass", "majority"))
+    assert (passed["value"], passed["n"], passed["gaps"], passed["unparsed"]) == (0.5, 2, 1, 1)
+    assert (majority["value"], majority["n"]) == (0.5, 2)
+    assert found["pass@3", "strict", "odd"]["value"] == 0.0
+    assert found["accuracy", "strict", "overall"]["n"] == 8
+
+
+class Half(Accuracy):
+    """Counts only even samples."""
+
+    def measure(self, value: Any | None, item: Sample) -> Any:
+        return {} if int(item.id) % 2 else Accuracy.measure(self, value, item)
+
+
+def test_samples_that_do_not_count_do_not_count_in_repeats_either() -> None:
+    task = Task("t", 1, lambda: iter(()), (Rule("strict", strict, Half()),), "accuracy", ("yes_no",))
+    tally = Tally(task, repeats=2)
+    for i in (0, 1):
+        for _ in range(2):
+            tally.add(sample(i), Prediction("yes", "yes"))
+    assert rows(tally)["pass@2", "strict", "overall"]["n"] == 1
+
+
+def test_gaps_stand_beside_a_number_even_where_there_is_nothing_else() -> None:
+    tally = Tally(TASK)
+    tally.gap(sample(1, "odd"), 0, "time-out")
+    for subset in ("overall", "odd"):
+        row = rows(tally)["accuracy", "strict", subset]
+        assert (row["value"], row["n"], row["gaps"]) == (None, 0, 1)

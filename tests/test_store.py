@@ -2,6 +2,7 @@
 
 import asyncio
 import sqlite3
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from evalkit.engines.stored import Stored, StoredOnly
 from evalkit.errors import Gap, Refused, UserError
 from evalkit.geometry import Box, Mask, Size
 from evalkit.store import VERSION, Lock, Store
-from evalkit.types import Generate, Message, ModelInfo, Request, Response, Sampling
+from evalkit.types import Generate, Image, Message, ModelInfo, Request, Response, Sampling
 
 
 def request(text: str, **fields: object) -> Request:
@@ -106,9 +107,49 @@ def test_what_changes_answers_is_in_the_key_and_nothing_else() -> None:
 
 def test_rescoring_refuses_what_was_never_asked(tmp_path: Path) -> None:
     store = Store(tmp_path / "a.sqlite")
+    known = StoredOnly(Counting.info, store, {("t/8", 1): "time-out"})
     with pytest.raises(Refused, match=r"t/9.*Run `evalkit run` again"):
-        asyncio.run(StoredOnly(Counting.info, store).answer(request("new", sample="t/9")))
+        asyncio.run(known.answer(request("new", sample="t/9")))
+    with pytest.raises(Gap, match="time-out"):
+        asyncio.run(known.answer(request("new", sample="t/8", draw=1000)))
     store.close()
+
+
+def test_text_that_is_no_unicode_is_kept_and_hangs_nothing(tmp_path: Path) -> None:
+    """A lone surrogate can come from a tokenizer; SQLite and UTF-8 refuse it."""
+    store, odd = Store(tmp_path / "a.sqlite"), "long \ud83d" * 40
+    asyncio.run(asyncio.wait_for(store.put("k", request(odd, sample="t/\ud83d"), Response(odd)), 20))
+    assert store.get("k") == Response(odd)
+    ((form, _),) = store.of_sample("t/\ud83d")
+    assert form["messages"][0]["content"] == [odd]
+    store.close()
+
+
+def test_what_cannot_be_written_is_an_error_of_who_waits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = Store(tmp_path / "a.sqlite")
+    monkeypatch.setattr(store, "_commit", lambda *_: 1 / 0)
+    with pytest.raises(UserError, match="cannot write the store"):
+        asyncio.run(asyncio.wait_for(store.put("k", request("abc"), Response("")), 20))
+    store.close()
+
+
+def test_images_are_recalled_as_they_were(tmp_path: Path) -> None:
+    store = Store(tmp_path / "a.sqlite")
+    seen = [Image(tmp_path / "gone.png", size=Size(3, 4), digest="d"), Image(tmp_path / "too.png", size=Size(5, 6), digest="e")]
+    store.note("t/1", seen)
+    asyncio.run(store.put("k", request("abc"), Response("")))
+    assert store.recall("t/1", [replace(image, size=None, digest="") for image in seen]) == seen
+    assert store.recall("t/1", seen[:1]) is None
+    assert store.recall("t/2", seen) is None
+    store.close()
+
+
+def test_greedy_decoding_draws_nothing_so_its_key_knows_no_seed() -> None:
+    def key(**fields: float) -> str:
+        return Request(Generate((Message("user", ("q",)),), Sampling(**fields))).key("p")  # type: ignore[arg-type]
+
+    assert key() == key(seed=1) == key(top_p=0.5)
+    assert len({key(), key(temperature=1), key(temperature=1, seed=1), key(temperature=1, top_p=0.5), key(max_tokens=3)}) == 5
 
 
 def test_a_store_of_a_newer_version_is_refused(tmp_path: Path) -> None:

@@ -69,3 +69,6 @@ def main() -> None:
         sys.exit(2)
     except BrokenPipeError:
         sys.exit(141)
+    except OSError as error:
+        click.echo(f"evalkit: cannot read or write {error.filename or 'a file'}: {error.strerror or error}", err=True)
+        sys.exit(2)

@@ -51,21 +51,11 @@ def command(config: Path | None, **given: Any) -> int:
         loaded = read(RunConfig, config)
         options = {spec.name: getattr(loaded, spec.name) for spec in fields(RunConfig)}
     options |= {name: value for name, value in given.items() if value is not None and value != ()}
-    for name in ("tasks", "data"):
-        if isinstance(options.get(name), str):
-            options[name] = tuple(part for part in options[name].split(",") if part)
     if not options.get("model") or not options.get("tasks"):
         raise UserError("expected --model M and --tasks A,B. For a first try: evalkit run --model demo --tasks shapes")
-    for name, least in (("limit", 1), ("repeats", 1), ("batch_size", 1), ("max_new_tokens", 1)):
-        if options.get(name) is not None and options[name] < least:
-            raise UserError(f"expected --{name.replace('_', '-')} of at least {least}, got {options[name]}")
-    if any("=" not in label for label in options.get("label", ())):
-        raise UserError(f"expected --label key=value, got {', '.join(options['label'])}")
-    if (options.get("repeats") or 1) > 1 and not options.get("temperature") and options.get("sampling") != "checkpoint":
-        raise UserError("greedy repeats are all alike: give --temperature with --repeats")
-    options.setdefault("cache", click.get_app_dir("evalkit"))
+    options["cache"] = options.get("cache") or click.get_app_dir("evalkit")
     model, tasks = options.pop("model"), options.pop("tasks")
-    progress = Progress()
+    progress = Progress(options.get("limit") is not None)
     _say_what_is_logged()
     try:
         summary = api.run(model, tasks, progress=progress, command=sys.argv[1:], **options)
@@ -96,13 +86,15 @@ def _say_what_is_logged() -> None:
 class Progress:
     """A bar on a terminal; elsewhere one line a task at its end."""
 
-    def __init__(self) -> None:
-        self._started = time.monotonic()
+    def __init__(self, limited: bool) -> None:
+        self._limited = limited
+        self._started = 0.0
         self._done: dict[str, int] = {}
         self._tokens = 0
         self._bar: Any = None
 
     def __call__(self, outcome: Any, tallies: Any) -> None:
+        self._started = self._started or time.monotonic()
         self._done[outcome.task] = self._done.get(outcome.task, 0) + 1
         self._tokens += outcome.tokens
         if not sys.stderr.isatty():
@@ -111,8 +103,8 @@ class Progress:
             from tqdm import tqdm
 
             self._bar = tqdm(unit=" samples", dynamic_ncols=True, smoothing=0.05)
-        total = sum((tally.task.published.get("rows") or tally.samples) * tally.repeats for tally in tallies.values())
-        self._bar.total = max(total, self._bar.n + 1)
+        wholes = [tally.samples if self._limited else tally.task.published.get("rows") or tally.samples for tally in tallies.values()]
+        self._bar.total = max(sum(wholes) * tallies[outcome.task].repeats, self._bar.n + 1)
         running = tallies[outcome.task].running()
         rate = self._tokens / max(time.monotonic() - self._started, 1e-9)
         self._bar.set_postfix_str(f"{outcome.task} {running:.3f}, {rate:.0f} tokens/s" if running is not None else "", refresh=False)

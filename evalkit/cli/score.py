@@ -19,4 +19,4 @@ def command(run: Path, check: bool) -> int:
         click.echo(line, err=check)
     if check:
         click.echo("every number is the same" if not differences else f"{len(differences)} numbers differ")
-    return 1 if check and differences else 0
+    return 1 if (check and differences) or not summary.complete else 0

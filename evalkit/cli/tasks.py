@@ -25,7 +25,9 @@ def command(data: Path | None) -> int:
                 except UserError:
                     state = f"absent: evalkit data {name}"
             rules = ", ".join(sorted({rule.name for rule in made.rules}, key=[rule.name for rule in made.rules].index))
-            rows.append((made.name, f"{made.published.get('rows', '?'):,}", ", ".join(made.kinds), rules, state))
+            rows.append(
+                (made.name, f"{made.published['rows']:,}" if "rows" in made.published else "?", ", ".join(made.kinds), rules, state)
+            )
     widths = [max(len(row[i]) for row in rows) for i in range(4)]
     for row in rows:
         click.echo("  ".join([*(cell.ljust(width) for cell, width in zip(row[:4], widths, strict=True)), row[4]]))

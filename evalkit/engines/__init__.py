@@ -30,6 +30,8 @@ def open_model(name: str, options: config.RunConfig, tasks: list[Task]) -> Opene
     if options.engine not in ENGINES:
         raise UserError(f"no engine '{options.engine}'. {did_you_mean(options.engine, ENGINES)}")
     kind, _, rest = name.partition(":")
+    if kind in ("replay", "plugin") and options.engine not in ("auto", kind):
+        raise UserError(f"--engine {options.engine} does not go with --model {name}: leave it out")
     if kind not in ("replay", "plugin") and options.engine in ("replay", "plugin"):
         kind, rest = options.engine, name
     asked = config.frame(options.frame, "--frame")

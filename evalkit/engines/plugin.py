@@ -7,7 +7,7 @@ The file is trusted code: it is run as it is, with your rights. The class is mad
 
 either of them `async` if you like. A plain method is called from one thread, one call after the other. With `generate`, evalkit
 decodes the images, hands a prefill over as a last message of role `assistant`, and cuts the reply at a stop string; the
-rest of the sampling is the class's own. Optional attributes: `name`, `frame` (`original`, `seen`, `unit`, `thousand`),
+rest of the sampling is the class's own. Optional attributes: `name` (`/` becomes `--`, since folders are named by it), `frame` (`original`, `seen`, `unit`, `thousand`),
 `fingerprint` (whatever else changes its answers, such as the weights' version), `answers` (the request kinds that `answer`
 serves, "generate" unless it says more), and a method `close`.
 """
@@ -16,16 +16,18 @@ import asyncio
 import hashlib
 import importlib.util
 import inspect
+import re
 import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from types import ModuleType
+from typing import Any, get_args
 
 from ..data import decode
 from ..errors import EvalkitError, Gap, UserError, did_you_mean
 from ..geometry import Frame
-from ..types import Generate, ModelInfo, Request, Response, images_of, sha256
+from ..types import Finish, Generate, ModelInfo, Request, Response, images_of, sha256
 from .common import admit, chat, cut
 
 
@@ -41,27 +43,35 @@ class Plugin:
         """What the plugin answered.
 
         Raises:
-            Gap: it raised, or returned something else than a response or a text.
+            Gap: it raised, or returned something else than a text or a response with a text and a known finish.
             Refused: the request's kind is not among those it serves.
         """
         admit(self.info, request)
         try:
             if hasattr(self._wrapped, "answer"):
-                response: Response = _expect(Response, await self._call(self._wrapped.answer, lambda: (request,)))
-                return response
+                response = await self._call(self._wrapped.answer, lambda: (request,))
+                self._expect("to return a Response", isinstance(response, Response), response)
+                self._expect("a str as text", isinstance(response.text, str), response.text)
+                self._expect(f"{' or '.join(get_args(Finish))} as finish", response.finish in get_args(Finish), response.finish)
+                return response  # type: ignore[no-any-return]
             assert isinstance(request.kind, Generate)
-            text: str = _expect(str, await self._call(self._wrapped.generate, lambda: _generate_arguments(request)))
+            text = await self._call(self._wrapped.generate, lambda: _generate_arguments(request))
+            self._expect("to return a str", isinstance(text, str), text)
+            return Response(cut(text, request.kind.sampling.stop)[0])
         except EvalkitError:
             raise
         except Exception as error:
             raise Gap(f"the plugin {self.info.name} raised {type(error).__name__}: {error}") from error
-        return Response(cut(text, request.kind.sampling.stop)[0])
 
     def close(self) -> None:
         """Lets the thread go, and closes the plugin if it can be closed."""
         self._thread.shutdown(wait=False, cancel_futures=True)
         if hasattr(self._wrapped, "close"):
             self._wrapped.close()
+
+    def _expect(self, what: str, holds: bool, got: Any) -> None:
+        if not holds:
+            raise Gap(f"expected the plugin {self.info.name} {what}, got {got!r:.60}")
 
     async def _call(self, method: Callable[..., Any], arguments: Callable[[], tuple[Any, ...]]) -> Any:
         """The method's result. Images are decoded on the plugin's thread, never on the event loop."""
@@ -77,10 +87,10 @@ def load(spec: str) -> Plugin:
     Raises:
         UserError: no such file or class, the file or the class does not load, or the class has neither method.
     """
-    place, _, name = spec.rpartition(":")
-    path = Path(place).expanduser()
-    if not place or not path.is_file():
-        raise UserError(f"expected a plugin as path.py:Class, got '{spec}': there is no file '{place or name}'")
+    place, _, name = (spec, "", "") if Path(spec).expanduser().is_file() else spec.rpartition(":")
+    path = Path(place or name).expanduser()
+    if not path.is_file():
+        raise UserError(f"expected a plugin as path.py:Class, got '{spec}': there is no file '{path}'")
     kind = _class(path, name)
     try:
         wrapped = kind()
@@ -93,7 +103,7 @@ def load(spec: str) -> Plugin:
         raise UserError(f"expected {name}.frame in {path} to be a frame, got '{frame}'. {did_you_mean(str(frame), [*Frame])}")
     file_hash = hashlib.sha256(path.read_bytes()).hexdigest()
     info = ModelInfo(
-        name=str(getattr(wrapped, "name", name)),
+        name=re.sub(r"[/\\\0]", "--", str(getattr(wrapped, "name", ""))).lstrip(".") or name,
         fingerprint=sha256(f"plugin {file_hash} {name} {getattr(wrapped, 'fingerprint', '')}"),
         frame=None if frame is None else Frame(frame),
         answers=frozenset(getattr(wrapped, "answers", ("generate",)) if hasattr(wrapped, "answer") else ("generate",)),
@@ -103,6 +113,16 @@ def load(spec: str) -> Plugin:
 
 
 def _class(path: Path, name: str) -> Callable[[], Any]:
+    module = _module(path)
+    classes = [word for word, value in vars(module).items() if inspect.isclass(value) and value.__module__ == module.__name__]
+    if not name:
+        raise UserError(f"expected a plugin as path.py:Class, got no class for the file {path}. {did_you_mean(name, classes)}")
+    if name not in classes:
+        raise UserError(f"no class '{name}' in the plugin file {path}. {did_you_mean(name, classes)}")
+    return getattr(module, name)  # type: ignore[no-any-return]
+
+
+def _module(path: Path) -> ModuleType:
     key = f"evalkit_plugin_{path.stem}_{sha256(str(path.resolve()))[:12]}"
     spec = importlib.util.spec_from_file_location(key, path)
     if spec is None or spec.loader is None:
@@ -114,10 +134,7 @@ def _class(path: Path, name: str) -> Callable[[], Any]:
     except Exception as error:
         del sys.modules[key]
         raise UserError(f"the plugin file {path} does not load: {type(error).__name__}: {error}") from error
-    classes = [word for word, value in vars(module).items() if inspect.isclass(value) and value.__module__ == key]
-    if name not in classes:
-        raise UserError(f"no class '{name}' in the plugin file {path}. {did_you_mean(name, classes)}")
-    return getattr(module, name)  # type: ignore[no-any-return]
+    return module
 
 
 def _generate_arguments(request: Request) -> tuple[list[dict[str, Any]], list[Any]]:
@@ -126,9 +143,3 @@ def _generate_arguments(request: Request) -> tuple[list[dict[str, Any]], list[An
     if request.kind.prefill:
         messages.append({"role": "assistant", "content": [{"type": "text", "text": request.kind.prefill}]})
     return messages, [decode(image) for image in images_of(request)]
-
-
-def _expect(kind: type, value: Any) -> Any:
-    if not isinstance(value, kind):
-        raise TypeError(f"expected it to return {kind.__name__}, got {type(value).__name__}")
-    return value

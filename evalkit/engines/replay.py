@@ -1,9 +1,10 @@
 """`replay:FILE`: replies that were recorded elsewhere, scored as if they had just been given.
 
 evalkit's form is JSON lines: `{"sample": ID, "text": REPLY}`, optionally `turns` (the replies of a conversation in order, in place
-of `text`), `role` (`model` where absent), `boxes` ([x1, y1, x2, y2] in original pixels) and `masks` (COCO RLE). Other keys are
-ignored. A task that knows its benchmark's own results format reads that too (`Task.replies`). No image is needed on disk, nothing
-is stored, and a sample without a reply is missing: scored wrong and counted.
+of `text`), `role` (`model` where absent), `task` (needed where several are replayed at once), `boxes` ([x1, y1, x2, y2] in
+original pixels) and `masks` (COCO RLE). Other keys are ignored. Boxes in a reply's text are in the frame that `--frame` says. A
+task that knows its benchmark's own results format reads that too (`Task.replies`). No image is needed on disk, but where that
+frame needs its size; nothing is stored, and a sample without a reply is missing: scored wrong and counted.
 """
 
 import hashlib
@@ -16,9 +17,10 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from ..errors import DataError, UserError
-from ..geometry import Box, Frame, Mask, Size
+from ..geometry import Box, Frame, Mask, Size, is_finite
 from ..task import Reply, Task
 from ..types import ModelInfo, Request, Response
+from .common import admit
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +33,9 @@ class Turns:
 
 
 class _Source(Protocol):
-    def get(self, sample: str, role: str) -> Turns | None: ...
+    gives_boxes: bool
+
+    def get(self, task: str, sample: str, role: str) -> Turns | None: ...
 
     def unknown(self) -> list[str]: ...
 
@@ -43,15 +47,17 @@ class Replay:
 
     def __init__(self, path: Path, tasks: list[Task], frame: Frame | None = None) -> None:
         """Reads the whole file once. Raises `DataError` on a row that is not a reply, and on a sample that comes twice."""
-        if not path.exists():
-            raise UserError(f"no replay file {path}: expected JSON lines of {{'sample': ID, 'text': REPLY}}")
         own = next((task.replies for task in tasks if task.replies), None) if path.suffix != ".jsonl" else None
-        self._source: _Source = _Listed(own(path), path) if own else _Indexed(path)
+        if not (path.exists() if own else path.is_file()):
+            raise UserError(f"no replay file {path}: expected JSON lines of {{'sample': ID, 'text': REPLY}}")
+        if own and len(tasks) > 1:
+            raise UserError(f"{path} holds the replies of one benchmark: run it with that task alone")
+        self._source: _Source = _Listed(own(path), path) if own else _Indexed(path, len(tasks) > 1)
         digest = hashlib.sha256(path.read_bytes() if path.is_file() else path.name.encode()).hexdigest()
         self.info = ModelInfo(
             name=path.stem,
             fingerprint=f"replay {digest}",
-            frame=frame or Frame.ORIGINAL,
+            frame=frame or (Frame.ORIGINAL if self._source.gives_boxes else None),
             reads_images=False,
             stored=False,
             details={"engine": "replay", "file": str(path), "sha256": digest},
@@ -59,7 +65,9 @@ class Replay:
 
     async def answer(self, request: Request) -> Response:
         """The recorded reply of this turn; `missing` where there is none."""
-        turns = self._source.get(request.sample.partition("/")[2], request.to)
+        admit(self.info, request)
+        task, _, sample = request.sample.partition("/")
+        turns = self._source.get(task, sample, request.to)
         if turns is None or request.turn >= len(turns.texts):
             return Response(missing=True)
         last = request.turn == len(turns.texts) - 1
@@ -77,6 +85,8 @@ class Replay:
 class _Listed:
     """Replies in a benchmark's own format, held in memory."""
 
+    gives_boxes = False
+
     def __init__(self, replies: Iterable[Reply], path: Path) -> None:
         self._turns: dict[tuple[str, str], Turns] = {}
         self._asked: set[tuple[str, str]] = set()
@@ -85,7 +95,7 @@ class _Listed:
                 raise _twice(reply.sample, path)
             self._turns[reply.sample, reply.role] = Turns((reply.text,))
 
-    def get(self, sample: str, role: str) -> Turns | None:
+    def get(self, task: str, sample: str, role: str) -> Turns | None:
         self._asked.add((sample, role))
         return self._turns.get((sample, role))
 
@@ -99,17 +109,18 @@ class _Listed:
 class _Indexed:
     """Replies in evalkit's own form, left in their file: 17 bytes of memory a row, however long the replies are."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, by_task: bool) -> None:
         import numpy as np
 
-        self._path = path
+        self._path, self._by_task, self.gives_boxes = path, by_task, False
         codes, places, at = array("q"), array("q"), 0
         with path.open("rb") as file:
             for number, line in enumerate(file, start=1):
                 if line.strip():
                     row = self._read(line, number)
-                    codes.append(_code(row["sample"], row["role"]))
+                    codes.append(_code(row["task"] if by_task else "", row["sample"], row["role"]))
                     places.append(at)
+                    self.gives_boxes = self.gives_boxes or bool(row["turns"].boxes)
                 at += len(line)
         order = np.argsort(np.frombuffer(codes, dtype=np.int64), kind="stable")
         sorted_codes = np.frombuffer(codes, dtype=np.int64)[order]
@@ -121,8 +132,8 @@ class _Indexed:
             self.close()
             raise _twice(twice, path)
 
-    def get(self, sample: str, role: str) -> Turns | None:
-        code = _code(sample, role)
+    def get(self, task: str, sample: str, role: str) -> Turns | None:
+        code = _code(task if self._by_task else "", sample, role)
         index = bisect_left(self._codes, code)
         if index == len(self._codes) or self._codes[index] != code:
             return None
@@ -145,21 +156,27 @@ class _Indexed:
         try:
             row = json.loads(line)
             texts = row.get("turns", [row.get("text")])
+            if self._by_task and "task" not in row:
+                raise ValueError("a replay for several tasks names the 'task' in each row; or run one task at a time")
             if "sample" not in row or not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
                 raise ValueError("not a reply")
             boxes = tuple(Box(*map(float, box)) for box in row.get("boxes", ()))
+            if not all(map(is_finite, boxes)):
+                raise ValueError("a box that is not finite")
             masks = tuple(Mask(mask["counts"], Size(mask["size"][1], mask["size"][0])) for mask in row.get("masks", ()))
         except (ValueError, TypeError, AttributeError, KeyError, IndexError) as error:
             raise DataError(
                 f"expected {{'sample': ID, 'text': REPLY}}, boxes as [x1, y1, x2, y2] and masks as COCO RLE in {place}, "
                 f"got {line[:200].decode('utf-8', 'replace').strip()} ({error})"
             ) from error
-        return {"sample": str(row["sample"]), "role": str(row.get("role", "model")), "turns": Turns(tuple(texts), boxes, masks)}
+        turns = Turns(tuple(texts), boxes, masks)
+        return {"task": row.get("task"), "sample": str(row["sample"]), "role": str(row.get("role", "model")), "turns": turns}
 
 
-def _code(sample: str, role: str) -> int:
-    """A 63-bit code of a sample and a role."""
-    return int.from_bytes(hashlib.blake2b(f"{role} {sample}".encode(), digest_size=8).digest(), "big") >> 1
+def _code(task: str, sample: str, role: str) -> int:
+    """A 63-bit code of a task, a sample and a role."""
+    name = f"{role} {task}/{sample}".encode("utf-8", "surrogatepass")
+    return int.from_bytes(hashlib.blake2b(name, digest_size=8).digest(), "big") >> 1
 
 
 def _twice(sample: str, path: Path) -> DataError:

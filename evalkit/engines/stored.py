@@ -1,11 +1,12 @@
 """Wrappers around the store: answer from it first, write after; or answer from nothing else."""
 
 import asyncio
+from collections.abc import Mapping
 
-from ..errors import Refused
+from ..errors import Gap, Refused
 from ..interfaces import Engine
 from ..store import Store
-from ..types import ModelInfo, Request, Response
+from ..types import ATTEMPTS, ModelInfo, Request, Response
 
 
 class Stored:
@@ -35,22 +36,27 @@ class Stored:
         response = next((known for store in self.earlier if (known := store.get(key))), None)
         if response is None:
             response = await self.engine.answer(request)
+        else:
+            self.reused += 1
         await self.store.put(key, request, response)
         return response
 
 
 class StoredOnly:
-    """Answers from the store alone, for re-scoring without a model."""
+    """Answers from the store alone, for re-scoring without a model; `gaps` are the answers that the run never got."""
 
-    def __init__(self, info: ModelInfo, store: Store) -> None:
-        self.info, self.store = info, store
+    def __init__(self, info: ModelInfo, store: Store, gaps: Mapping[tuple[str, int], str]) -> None:
+        self.info, self.store, self.gaps = info, store, gaps
 
     async def answer(self, request: Request) -> Response:
-        """The stored response. Raises `Refused` where the request was never asked in this form."""
+        """The stored response. Raises `Gap` where the run had one, `Refused` where the request was never asked in this form."""
         known = self.store.get(request.key(self.info.fingerprint))
-        if known is None:
-            raise Refused(
-                f"re-scoring needs an answer that {self.store.path} does not hold, for sample '{request.sample}': its prompt, its "
-                "image or the sampling is not what was asked then. Run `evalkit run` again with the model to ask anew"
-            )
-        return known
+        if known is not None:
+            return known
+        gap = self.gaps.get((request.sample, request.draw // ATTEMPTS))
+        if gap is not None:
+            raise Gap(gap)
+        raise Refused(
+            f"re-scoring needs an answer that {self.store.path} does not hold, for sample '{request.sample}': its prompt, its "
+            "image or the sampling is not what was asked then. Run `evalkit run` again with the model to ask anew"
+        )

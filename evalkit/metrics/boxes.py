@@ -36,7 +36,7 @@ class GroundingIoU:
 
     def summarise(self, records: Columns) -> Mapping[str, Estimate]:
         """`grounding_iou`, with a clustered bootstrap interval."""
-        return {"grounding_iou": stats.mean(stats.column(records, "iou"), records.group)}
+        return {"grounding_iou": stats.mean(stats.column(records, "iou"), records.group, bounded=True)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,9 +71,9 @@ class BoxMatch:
         """Precision (None where nothing was predicted at all), recall and F1, with clustered bootstrap intervals."""
         matched, predicted, gold = (stats.column(records, name) for name in ("matched", "predicted", "gold"))
         return {
-            "box_precision": stats.ratio(matched, predicted, records.group),
-            "box_recall": stats.ratio(matched, gold, records.group),
-            "box_f1": stats.ratio(2 * matched, predicted + gold, records.group),
+            "box_precision": stats.ratio(matched, predicted, records.group, bounded=True),
+            "box_recall": stats.ratio(matched, gold, records.group, bounded=True),
+            "box_f1": stats.ratio(2 * matched, predicted + gold, records.group, bounded=True),
         }
 
 

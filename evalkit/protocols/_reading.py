@@ -25,9 +25,9 @@ def _box(written: Written, frame: Frame | None, original: Size | None, seen: Siz
     return to_original(written, frame, original or Size(1, 1), seen)
 
 
-def given(response: Response, model: ModelInfo) -> tuple[Evidence, ...]:
-    """The boxes that the engine gave as values, already in original pixels."""
-    return tuple(Evidence((box.x1, box.y1, box.x2, box.y2), model.frame, box) for box in response.boxes)
+def given(response: Response) -> tuple[Evidence, ...]:
+    """The boxes that the engine gave as values, in original pixels whatever frame the model writes in."""
+    return tuple(Evidence((box.x1, box.y1, box.x2, box.y2), Frame.ORIGINAL, box) for box in response.boxes)
 
 
 def prediction(

@@ -18,7 +18,7 @@ class Direct:
     def converse(self, sample: Sample, model: ModelInfo) -> Conversation[Prediction]:
         """Asks `sample.prompt` and takes the reply as it is."""
         response = yield Request(Generate((Message("user", (*sample.images, sample.prompt)),), self.sampling))
-        boxes = given(response, model)
+        boxes = given(response)
         if not boxes and "boxes" in sample.wants:
             boxes = evidence(quadruples(response.text), sample, model, response.seen)
         return prediction(response, response.text, "", boxes)

@@ -33,7 +33,7 @@ class Grit:
         text = f"\nQuestion: {sample.question}{options}{SUFFIX}"
         response = yield Request(Generate((Message("user", (*sample.images, text)),), self.sampling))
         whole = response.reasoning + response.text
-        boxes = given(response, model) or evidence(integer_quadruples(whole), sample, model, response.seen)
+        boxes = given(response) or evidence(integer_quadruples(whole), sample, model, response.seen)
         _, tag, after = whole.partition("<answer>")
         if not tag:
             return prediction(response, None, "no <answer>", boxes)

@@ -1,0 +1,191 @@
+"""`evalkit.run` from Python, and what a folder is good for afterwards."""
+
+import asyncio
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+import evalkit
+from evalkit import api
+from evalkit.errors import Refused, UserError
+
+TASK = """
+from pathlib import Path
+
+from evalkit import Accuracy, Image, Rule, Sample, Task, Wants
+
+VARIANTS = ()
+DATA = None
+HERE = Path(__file__).parent
+
+
+def task(variant, data):
+    return Task("look", 1, samples, (Rule("strict", lambda p, s: p.answer, Accuracy()),), "accuracy", ("text",))
+
+
+def samples():
+    for i in range(6):
+        yield Sample(str(i), "How wide?", "How wide?", (Image(HERE / f"{i}.png"),), Wants("text"), str(10 + i))
+"""
+PLUGIN = """
+from pathlib import Path
+
+from evalkit.errors import Gap
+
+BROKEN = Path(__file__).with_name("broken")
+
+
+class Wide:
+    def generate(self, messages, images):
+        if BROKEN.exists() and images[0].width == 12:
+            raise RuntimeError("no answer")
+        return str(images[0].width)
+"""
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    for i in range(6):
+        Image.new("RGB", (10 + i, 8), "white").save(tmp_path / f"{i}.png")
+    (tmp_path / "look.py").write_text(TASK)
+    (tmp_path / "wide.py").write_text(PLUGIN)
+    return tmp_path
+
+
+def run(place: Path, **options: Any) -> api.Summary:
+    return evalkit.run(f"plugin:{place / 'wide.py'}:Wide", str(place / "look.py"), **{"out": place / "out", **options})
+
+
+def test_it_returns_the_numbers_and_writes_the_folder(place: Path) -> None:
+    summary = run(place, label="step=1,split=dev")
+    assert summary.complete
+    assert summary.value("look", "accuracy", "strict") == 1.0
+    assert json.loads((summary.folder / "summary.json").read_text())["numbers"] == summary.numbers
+    assert json.loads((summary.folder / "manifest.json").read_text())["options"]["label"] == ["step=1", "split=dev"]
+    with pytest.raises(KeyError):
+        summary.value("look", "accuracy", "official")
+
+
+def test_it_runs_inside_a_notebooks_loop(place: Path) -> None:
+    async def cell() -> api.Summary:
+        return run(place)
+
+    assert asyncio.run(cell()).complete
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"repeats": 0}, "--repeats of at least 1"),
+        ({"temperature": float("nan")}, "--temperature"),
+        ({"top_p": 2.0}, "--top-p"),
+        ({"limt": 3}, "unknown key 'limt'"),
+        ({"data": "lok=here"}, "names no task of this run"),
+        ({"sampling": "checkpoint"}, "needs a checkpoint"),
+        ({"sampling": "mine"}, "expected --sampling"),
+        ({"engine": "replay"}, "does not go with"),
+    ],
+)
+def test_a_wrong_option_is_said_to_be_wrong(place: Path, options: dict[str, Any], said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        run(place, **options)
+
+
+def test_scored_again_where_the_images_are_gone(place: Path) -> None:
+    summary = run(place)
+    for i in range(6):
+        (place / f"{i}.png").unlink()
+    again, differences = api.score(summary.folder)
+    assert (again.numbers, differences) == (summary.numbers, [])
+
+
+def test_a_run_with_gaps_is_scored_again_with_the_same_gaps(place: Path) -> None:
+    (place / "broken").touch()
+    summary = run(place)
+    assert not summary.complete
+    before = (summary.folder / "summary.json").read_bytes()
+    again, differences = api.score(summary.folder)
+    assert differences == []
+    assert not again.complete
+    assert (summary.folder / "summary.json").read_bytes() == before
+
+
+def test_a_run_is_scored_from_any_folder(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(place)
+    summary = evalkit.run("plugin:wide.py:Wide", "look.py", out="out")
+    (place / "elsewhere").mkdir()
+    monkeypatch.chdir(place / "elsewhere")
+    assert api.score(place / summary.folder)[1] == []
+
+
+def test_a_replay_that_changed_is_not_scored_again(place: Path) -> None:
+    rows = place / "replies.jsonl"
+    rows.write_text("".join(json.dumps({"sample": str(i), "text": str(10 + i)}) + "\n" for i in range(6)))
+    summary = evalkit.run(f"replay:{rows}", str(place / "look.py"), out=place / "out")
+    assert summary.value("look", "accuracy", "strict") == 1.0
+    assert api.score(summary.folder)[1] == []
+    rows.write_text(rows.read_text().replace('"10"', '"11"'))
+    with pytest.raises(Refused, match="not what it was"):
+        api.score(summary.folder)
+
+
+def test_a_changed_task_file_is_another_run(place: Path) -> None:
+    first = run(place)
+    (place / "look.py").write_text(TASK.replace("str(10 + i)", "str(11 + i)"))
+    second = run(place)
+    assert first.folder != second.folder
+    assert second.value("look", "accuracy", "strict") == 0.0
+
+
+def test_two_images_of_one_name_are_two_images(place: Path) -> None:
+    text = TASK.replace('Image(HERE / f"{i}.png")', 'Image(Lazy("photo", (HERE / f"{i}.png").read_bytes))').replace(
+        "Image, Rule", "Image, Lazy, Rule"
+    )
+    (place / "look.py").write_text(text)
+    assert run(place).value("look", "accuracy", "strict") == 1.0
+
+
+def test_a_limit_above_the_number_of_samples_is_no_limit(place: Path) -> None:
+    (place / "look.py").write_text(TASK.replace('("text",))', '("text",), published={"rows": 6})'))
+    (entry,) = run(place, limit=50).tasks
+    assert entry["limit"] is None
+    (entry,) = run(place, limit=3).tasks
+    assert entry["limit"] == 3
+
+
+def test_secrets_are_not_kept_in_the_manifest(place: Path) -> None:
+    summary = run(place, command=["run", "--api-key=sk-123", "--label", "hf_token=abc", "--limit=3"])
+    assert json.loads((summary.folder / "manifest.json").read_text())["command"] == [
+        "run",
+        "--api-key=***",
+        "--label",
+        "hf_token=***",
+        "--limit=3",
+    ]
+
+
+def test_a_folder_of_a_newer_evalkit_is_refused(place: Path) -> None:
+    summary = run(place)
+    for name in ("summary.json", "manifest.json"):
+        content = json.loads((summary.folder / name).read_text())
+        (summary.folder / name).write_text(json.dumps(content | {"format": 99}))
+        with pytest.raises(UserError, match="update evalkit"):
+            api.score(summary.folder)
+
+
+def test_a_wrong_earlier_run_leaves_no_trace(place: Path) -> None:
+    with pytest.raises(UserError, match="expected a run's folder"):
+        run(place, reuse=str(place / "nope"))
+    assert not list((place / "out").glob("*/manifest.json"))
+
+
+def test_a_reply_that_is_no_unicode_is_written_and_read(place: Path) -> None:
+    (place / "wide.py").write_text(PLUGIN.replace("return str(images[0].width)", 'return str(images[0].width) + "\\ud83d"'))
+    summary = run(place)
+    import pandas
+
+    assert len(pandas.read_json(summary.folder / "predictions.jsonl", lines=True)) == 6
+    assert run(place).numbers == summary.numbers

@@ -26,7 +26,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from evalkit import Accuracy, Box, BoxMatch, GroundingIoU, Image, Lazy, Prediction, Record, Rule, Sample, Task, Unparsed, UserError, Wants, parsers
+from evalkit import (
+    Accuracy,
+    Box,
+    BoxMatch,
+    GroundingIoU,
+    Image,
+    Lazy,
+    Prediction,
+    Record,
+    Rule,
+    Sample,
+    Task,
+    Unparsed,
+    UserError,
+    Wants,
+    parsers,
+)
 
 if TYPE_CHECKING:
     import PIL.Image

@@ -14,9 +14,9 @@ import PIL.Image
 import pytest
 
 from evalkit import images
-from evalkit.data import Data, check_published, decode, read_json, read_jsonl, read_parquet, read_tsv, require, resolve
+from evalkit.data import Data, check_published, decode, read_boxes, read_json, read_jsonl, read_parquet, read_tsv, require, resolve
 from evalkit.errors import DataError, ImageError
-from evalkit.geometry import Size
+from evalkit.geometry import Box, Size
 from evalkit.types import Crop, Image, Lazy, Resize
 
 TOY = Data(hub=("old/toy", "new/toy"), files=("split/rows.jsonl|rows.jsonl",), licence="none", layout="rows.jsonl and images/")
@@ -251,6 +251,31 @@ def test_require_names_what_was_expected_and_what_is_there() -> None:
         require(row, ("text", "answer"), "f, row 1")
     with pytest.raises(DataError, match="expected str in column label of f, row 1, got 3"):
         require(row, {"label": str}, "f, row 1")
+
+
+@pytest.mark.parametrize("row", [1, "text", ["text", "label"], None])
+def test_a_row_that_is_no_mapping_is_an_error(row: Any) -> None:
+    with pytest.raises(DataError, match="expected the columns text, label in f, row 1, got "):
+        require(row, ("text", "label"), "f, row 1")
+
+
+def test_boxes_come_as_corners_or_as_corner_width_and_height() -> None:
+    rows = [[10, 20, 30.5, 40], [0, 0, 1, 1]]
+    assert read_boxes(rows, "f, row 1") == (Box(10, 20, 30.5, 40), Box(0, 0, 1, 1))
+    assert read_boxes(rows, "f, row 1", "xywh") == (Box(10, 20, 40.5, 60), Box(0, 0, 1, 1))
+    assert read_boxes([], "f, row 1") == ()
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        *[None, 7, "none", {"x": 1}, [7], ["1234"], [{0: 1, 1: 2, 2: 3, 3: 4}], [[1, 2]], [[1, 2, 3, 4], [1, 2, 3, 4, 5]]],
+        *([[x, 2, 3, 4]] for x in ("a", None, True, [1], float("nan"), float("inf"), 10**400)),
+    ],
+)
+def test_what_are_no_boxes_is_named(value: Any) -> None:
+    with pytest.raises(DataError, match="expected a list of boxes, each of four finite numbers, in bbox of f, row 1, got "):
+        read_boxes(value, "bbox of f, row 1", "xywh")
 
 
 # ---------------------------------------------------------------- images

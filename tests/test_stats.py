@@ -93,15 +93,40 @@ def test_a_ratio_without_denominator_has_no_value_and_keeps_its_n():
 
 
 def test_resamples_in_which_the_statistic_is_undefined_are_left_out():
-    estimate = stats.ratio([1, 0, 0, 0], [2, 0, 0, 0], [0, 1, 2, 3])
-    assert (estimate.value, estimate.low, estimate.high) == (0.5, 0.5, 0.5)
+    estimate = stats.ratio([1, 0, 0, 0, 0], [2, 2, 0, 0, 0], range(5))
+    assert (estimate.value, estimate.low, estimate.high) == (0.25, 0.0, 0.5)
 
 
-def test_equal_values_give_an_interval_of_that_value():
-    estimate = stats.mean(np.full(1000, 0.1), np.arange(1000))
-    assert estimate.low <= estimate.value <= estimate.high
-    assert estimate.high - estimate.low < 1e-12
+def test_equal_values_of_no_known_range_have_no_interval():
+    estimate = stats.mean(np.full(1000, 0.1), np.arange(1000) // 7)
+    assert (estimate.low, estimate.high) == (None, None)
     assert estimate.stderr < 1e-12
+
+
+@pytest.mark.parametrize("value", [0, 0.1, 0.5, 1])
+@pytest.mark.parametrize("group", [[0, 1], [0, 0, 0, 1], [*range(50), *range(50)]], ids=["two", "uneven", "pairs"])
+def test_equal_values_between_0_and_1_have_an_interval_as_wide_as_their_number_says(value, group):
+    estimate = stats.mean(np.full(len(group), value), group, bounded=True)
+    assert estimate.value == pytest.approx(value)
+    assert 0 <= estimate.low <= estimate.value <= estimate.high <= 1
+    assert estimate.high - estimate.low > 1 / len(group)
+
+
+@pytest.mark.parametrize("right", [0, 1])
+def test_a_mean_of_zeros_or_of_ones_has_the_interval_of_that_share(right):
+    values, group = np.full(30, right), np.arange(30) // 4
+    assert stats.mean(values, group, bounded=True) == stats.share(values, group)
+
+
+def test_values_that_differ_have_the_same_interval_whether_bounded_or_not():
+    values = np.random.default_rng(10).random(50)
+    assert stats.mean(values, np.arange(50), bounded=True) == stats.mean(values, np.arange(50))
+
+
+@pytest.mark.parametrize("bounded", [True, False])
+def test_a_ratio_that_rests_on_one_cluster_has_no_error_or_interval(bounded):
+    estimate = stats.ratio([1, 0, 0, 0], [1, 0, 0, 0], [0, 1, 2, 3], bounded=bounded)
+    assert dataclasses.astuple(estimate) == (1.0, None, None, None, 4)
 
 
 def test_one_cluster_has_a_mean_without_error_or_interval():
@@ -123,6 +148,8 @@ def test_neither_order_nor_cluster_codes_change_one_bit(rows, shuffler, codes):
     assert stats.share(correct, group) == stats.share(other_correct, other_group)
     assert stats.mean(value, group) == stats.mean(other_value, other_group)
     assert stats.ratio(value, weight, group) == stats.ratio(other_value, other_weight, other_group)
+    assert stats.mean(correct, group, bounded=True) == stats.mean(other_correct, other_group, bounded=True)
+    assert stats.mean(weight * 0 + 0.1, group, bounded=True) == stats.mean(other_weight * 0 + 0.1, other_group, bounded=True)
 
 
 @pytest.mark.parametrize("decimals", [16, 1], ids=["all distinct, hence pooled", "few distinct"])

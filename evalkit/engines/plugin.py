@@ -7,9 +7,9 @@ The file is trusted code: it is run as it is, with your rights. The class is mad
 
 either of them `async` if you like. A plain method is called from one thread, one call after the other. With `generate`, evalkit
 decodes the images, hands a prefill over as a last message of role `assistant`, and cuts the reply at a stop string; the
-rest of the sampling is the class's own. Optional attributes: `name` (`/` becomes `--`, since folders are named by it), `frame` (`original`, `seen`, `unit`, `thousand`),
-`fingerprint` (whatever else changes its answers, such as the weights' version), `answers` (the request kinds that `answer`
-serves, "generate" unless it says more), and a method `close`.
+rest of the sampling is the class's own. Optional attributes: `name` (folders are named by it, so `/` becomes `--`), `frame`
+(`original`, `seen`, `unit`, `thousand`), `fingerprint` (whatever else changes its answers, such as the weights' version),
+`answers` (the request kinds that `answer` serves, "generate" unless it says more), and a method `close`.
 """
 
 import asyncio
@@ -50,13 +50,13 @@ class Plugin:
         try:
             if hasattr(self._wrapped, "answer"):
                 response = await self._call(self._wrapped.answer, lambda: (request,))
-                self._expect("to return a Response", isinstance(response, Response), response)
+                self._expect("a Response", isinstance(response, Response), response)
                 self._expect("a str as text", isinstance(response.text, str), response.text)
                 self._expect(f"{' or '.join(get_args(Finish))} as finish", response.finish in get_args(Finish), response.finish)
                 return response  # type: ignore[no-any-return]
             assert isinstance(request.kind, Generate)
             text = await self._call(self._wrapped.generate, lambda: _generate_arguments(request))
-            self._expect("to return a str", isinstance(text, str), text)
+            self._expect("a str", isinstance(text, str), text)
             return Response(cut(text, request.kind.sampling.stop)[0])
         except EvalkitError:
             raise
@@ -71,7 +71,7 @@ class Plugin:
 
     def _expect(self, what: str, holds: bool, got: Any) -> None:
         if not holds:
-            raise Gap(f"expected the plugin {self.info.name} {what}, got {got!r:.60}")
+            raise Gap(f"expected {what} from the plugin {self.info.name}, got {got!r:.60}")
 
     async def _call(self, method: Callable[..., Any], arguments: Callable[[], tuple[Any, ...]]) -> Any:
         """The method's result. Images are decoded on the plugin's thread, never on the event loop."""

@@ -79,7 +79,29 @@ def test_a_reply_of_the_wrong_type_is_a_gap(load: Load) -> None:
             def generate(self, messages, images):
                 return None
     """)
-    with pytest.raises(Gap, match="expected it to return str, got NoneType"):
+    with pytest.raises(Gap, match="expected a str from the plugin Model, got None"):
+        answer(engine, ask(0))
+
+
+@pytest.mark.parametrize(
+    ("returned", "words"),
+    [
+        ("'only text'", "expected a Response from the plugin Model, got 'only text'"),
+        ("Response(None)", "expected a str as text from the plugin Model, got None"),
+        ("Response({'answer': 'A'})", "expected a str as text"),
+        ("Response('A', finish='eos')", "expected stop or length or refused as finish from the plugin Model, got 'eos'"),
+        ("Response('A', finish=None)", "as finish"),
+        ("Response('A', finish=['stop'])", "as finish"),
+    ],
+)
+def test_a_response_with_a_text_or_finish_that_cannot_be_kept_is_a_gap(load: Load, returned: str, words: str) -> None:
+    engine = load(f"""
+        from evalkit.types import Response
+        class Model:
+            def answer(self, request):
+                return {returned}
+    """)
+    with pytest.raises(Gap, match=words):
         answer(engine, ask(0))
 
 
@@ -155,6 +177,20 @@ def test_a_wrong_plugin_is_told_apart_in_words(load: Load, source: str, name: st
 def test_a_plugin_that_is_not_there_is_told(spec: str) -> None:
     with pytest.raises(UserError, match=r"expected a plugin as path\.py:Class"):
         plugin.load(spec)
+
+
+@pytest.mark.parametrize("end", ["", ":"])
+def test_a_file_without_a_class_is_told_its_classes(tmp_path: Path, end: str) -> None:
+    (tmp_path / "mine.py").write_text("from pathlib import Path\nclass Small:\n    pass\nclass Large:\n    pass\n")
+    with pytest.raises(UserError, match=r"expected a plugin as path\.py:Class, got no class for the file .*There are: Large, Small\."):
+        plugin.load(f"{tmp_path / 'mine.py'}{end}")
+
+
+@pytest.mark.parametrize(
+    ("name", "safe"), [("org/model", "org--model"), ("..", "Model"), ("../up", "--up"), (r"a\\b", "a--b"), ("", "Model")]
+)
+def test_a_name_is_made_safe_for_a_folder(load: Load, name: str, safe: str) -> None:
+    assert load(f"class Model:\n    name = '{name}'\n    generate = print\n").info.name == safe
 
 
 def test_closing_closes_the_plugin(load: Load) -> None:

@@ -66,6 +66,19 @@ def test_a_silent_model_has_no_precision_and_recall_and_f1_of_zero(sample, score
     assert (estimates["box_recall"].value, estimates["box_f1"].value) == (0.0, 0.0)
 
 
+@pytest.mark.parametrize("predicted", [[TEN], [Box(50, 50, 60, 60)]], ids=["all hit", "all missed"])
+def test_no_estimate_claims_certainty_where_all_samples_agree(sample, score, predicted):
+    pairs = [(predicted, sample(regions=[TEN]))] * 3
+    for estimate in (score(GroundingIoU(), pairs) | score(BoxMatch(), pairs)).values():
+        assert estimate.value in (0.0, 1.0)
+        assert estimate.high - estimate.low > 0.3
+
+
+def test_the_precision_of_a_single_predicted_box_has_no_interval(sample, score):
+    precision = score(BoxMatch(), [([TEN], sample(regions=[TEN])), *[(None, sample(regions=[TEN]))] * 9])["box_precision"]
+    assert (precision.value, precision.stderr, precision.low, precision.high) == (1.0, None, None, None)
+
+
 def test_an_iou_of_exactly_the_threshold_matches_and_one_below_does_not():
     assert matches([Box(0, 0, 10, 5)], [TEN], 0.5) == 1
     assert matches([Box(0, 0, 10, 4.999)], [TEN], 0.5) == 0

@@ -60,5 +60,11 @@ def test_the_interval_of_rmse_holds_its_value_and_is_not_empty(sample, score):
     assert estimate.stderr > 0
 
 
+def test_errors_that_are_all_equal_have_no_interval(sample, score):
+    estimates = score(Counts(), [(4, sample(4))] * 5)
+    assert (estimates["rmse"].value, estimates["rmse"].low, estimates["rmse"].high) == (0.0, None, None)
+    assert estimates["accuracy"].low < estimates["accuracy"].high
+
+
 def test_no_record_gives_no_value(score):
     assert all(estimate.value is None and estimate.n == 0 for estimate in score(Counts(), []).values())

@@ -72,9 +72,9 @@ def test_more_than_one_file_of_rows_is_an_error(tmp_path: Path) -> None:
         list(tasks.find("grit_vsr", tmp_path).samples())
 
 
-@pytest.mark.parametrize("boxes", [[[1, 2, 3]], [7], "none"])
+@pytest.mark.parametrize("boxes", [[[1, 2, 3]], [7], "none", [["a", 1, 2, 3]]])
 def test_rows_with_other_boxes_are_an_error(tmp_path: Path, boxes: Any) -> None:
-    with pytest.raises(DataError, match="bboxs"):
+    with pytest.raises(DataError, match=r"vsr_val\.jsonl, row 0|column bboxs"):
         load(tmp_path, bboxs=boxes)
 
 
@@ -101,6 +101,14 @@ def test_a_reply_without_boxes_is_unparsed_and_scores_zero(tmp_path: Path) -> No
         assert chosen.grounded
         assert chosen.parse(Prediction("hot dog", "hot dog"), sample) == Unparsed("no box")
     assert rule("official", "grounding_iou").metric.measure(None, sample) == {"iou": 0.0}
+
+
+def test_boxes_in_an_unknown_frame_are_unparsed_not_dropped(tmp_path: Path) -> None:
+    sample = load(tmp_path)
+    known, unknown = Evidence((1, 2, 3, 4), Frame.ORIGINAL, Box(1, 2, 3, 4)), Evidence((1, 2, 3, 4), None, None)
+    for evidence in ((unknown,), (known, unknown)):
+        read = rule("rescaled", "grounding_iou").parse(Prediction("", "", evidence=evidence), sample)
+        assert read == Unparsed("boxes in an unknown frame")
 
 
 def test_the_real_rows_and_photographs_agree(shared: Callable[[str], Path]) -> None:

@@ -8,9 +8,10 @@ from collections import Counter
 import pytest
 from PIL import Image, ImageChops
 
-from evalkit.geometry import Box, iou
-from evalkit.task import find, module
-from evalkit.types import Lazy
+from evalkit.errors import UserError
+from evalkit.geometry import Box, Frame, iou
+from evalkit.task import find, module, variants
+from evalkit.types import Evidence, Lazy, Prediction, Unparsed
 
 shapes = module("shapes")
 
@@ -66,3 +67,30 @@ def test_images_differ_in_size_and_aspect_and_are_drawn_when_read() -> None:
     assert len(sizes) == 20
     assert min(ratios) < 0.8
     assert max(ratios) > 1.25
+
+
+def test_any_number_of_rows_is_a_variant_and_only_the_default_is_listed() -> None:
+    assert variants("shapes") == ("960",)
+    task = find("shapes:500")
+    assert (task.name, task.published["rows"], sum(1 for _ in task.samples())) == ("shapes:500", 500, 500)
+    assert (find("shapes").name, find("shapes:960").name) == ("shapes", "shapes")
+
+
+@pytest.mark.parametrize("variant", ["0", "x", "-3", "1.5", "007", "٣", " 5", "9" * 5000])
+def test_a_variant_that_is_no_number_of_rows_is_told_what_is_expected(variant: str) -> None:
+    with pytest.raises(UserError, match="expected a number of rows above 0 as variant of shapes, such as shapes:500, got"):
+        find(f"shapes:{variant}")
+
+
+def test_a_reply_without_a_box_or_with_boxes_of_an_unknown_frame_is_unparsed_and_scores_nothing() -> None:
+    task = find("shapes")
+    empty = next(sample for sample in task.samples() if not sample.regions)
+    asked = next(sample for sample in task.samples() if sample.wants.kind == "boxes")
+    one = Evidence((1, 2, 3, 4), Frame.ORIGINAL, Box(1, 2, 3, 4))
+    for rule in (rule for rule in task.rules if rule.grounded):
+        assert rule.parse(Prediction("", ""), asked) == Unparsed("no box")
+        for evidence in ((Evidence((1, 2, 3, 4), None, None),), (one, Evidence((1, 2, 3, 4), None, None))):
+            assert rule.parse(Prediction("", "", evidence=evidence), asked) == Unparsed("boxes in an unknown frame")
+        assert rule.parse(Prediction("", "", evidence=(one, one)), asked) == (Box(1, 2, 3, 4),)
+        assert rule.metric.measure(None, asked) in ({"iou": 0.0}, {"matched": 0.0, "predicted": 0.0, "gold": 1.0})
+        assert rule.metric.measure(None, empty) == {}

@@ -57,6 +57,18 @@ def test_complex_is_what_workers_wrote_and_simple_what_is_flagged_so(tmp_path: P
     assert sample.tags == tags
 
 
+def test_a_row_that_is_no_object_is_named(tmp_path: Path) -> None:
+    (tmp_path / "test.json").write_text("[1, 2]")
+    with pytest.raises(DataError, match=r"test\.json, row 0, got 1"):
+        list(tasks.find("tallyqa", tmp_path).samples())
+
+
+def test_an_image_row_without_a_list_of_questions_is_named(tmp_path: Path) -> None:
+    hub(tmp_path, "test.parquet", {"image": {"bytes": b"", "path": ""}, "qa": None})
+    with pytest.raises(DataError, match=r"expected list in column qa of .*image row 0, got None"):
+        list(tasks.find("tallyqa", tmp_path).samples())
+
+
 def test_a_row_without_the_flag_is_neither_simple_nor_complex(tmp_path: Path) -> None:
     write(tmp_path / "test.json", {key: value for key, value in ROW.items() if key != "issimple"})
     assert [sample.tags for sample in tasks.find("tallyqa", tmp_path).samples()] == [frozenset()]

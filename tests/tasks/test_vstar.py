@@ -42,6 +42,14 @@ def test_target_boxes_are_read_from_the_file_beside_the_image(tmp_path: Path) ->
     assert load(tmp_path)[0].regions == (Box(10, 20, 40, 60), Box(1, 2, 4, 6))
 
 
+@pytest.mark.parametrize("content", ['{"bbox": [[1, 2]]}', '{"bbox": 3}', "[1, 2]", '{"bbox": [["a", 1, 2, 3]]}', "{}"])
+def test_target_boxes_that_are_none_are_named_with_file_and_row(tmp_path: Path, content: str) -> None:
+    (tmp_path / "relative_position").mkdir()
+    (tmp_path / "relative_position" / "sa_1.json").write_text(content)
+    with pytest.raises(DataError, match=r"sa_1\.json of .*test_questions\.jsonl, row 1"):
+        load(tmp_path)
+
+
 @pytest.mark.parametrize(
     ("change", "complaint"),
     [

@@ -9,7 +9,7 @@ from typing import Any
 __version__ = "0.1.0"
 
 _HOME = {
-    "types": ("Estimate", "Image", "Lazy", "Message", "Prediction", "Record", "Sample", "Unparsed", "Wants"),
+    "types": ("Estimate", "Image", "Lazy", "Prediction", "Record", "Request", "Response", "Sample", "Unparsed", "Wants"),
     "interfaces": ("Rule",),
     "geometry": ("Box", "Frame", "Mask", "Point", "Size"),
     "errors": ("DataError", "UserError"),
@@ -18,7 +18,7 @@ _HOME = {
     "metrics.choice": ("Accuracy",),
     "metrics.counts": ("Counts",),
     "metrics.boxes": ("BoxMatch", "GroundingIoU"),
-    "api": ("run",),
+    "api": ("Summary", "run"),
 }
 _WHERE = {name: module for module, names in _HOME.items() for name in names}
 __all__ = sorted([*_WHERE, "parsers"])

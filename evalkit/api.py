@@ -10,8 +10,9 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from . import engines, manifest, protocols, task
+from . import engines, manifest, protocols, runner, task
 from .config import RunConfig, build, locked
+from .config import frame as declared_frame
 from .data import check_published, resolve
 from .engines.stored import Stored, StoredOnly
 from .errors import Refused, UserError, did_you_mean
@@ -20,7 +21,6 @@ from .geometry import Frame
 from .interfaces import Engine
 from .manifest import data_folder
 from .runner import Job, Outcome
-from .runner import run as drive
 from .scoring import Tally
 from .store import Lock, Store
 from .task import Task
@@ -28,7 +28,8 @@ from .types import Image, Sample, sha256
 
 STATED = ("engine", "model_type", "dtype", "device", "attn_implementation")
 log = logging.getLogger("evalkit")
-Progress = Callable[[Outcome, dict[str, Tally]], None]
+Progress = Callable[[Outcome | None, dict[str, Tally]], None]
+"""Called with None when the first sample is about to be asked, then with every outcome."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,19 +92,11 @@ def run(
     if config.protocol:
         protocols.find(config.protocol)
     with ExitStack() as stack:
-        if config.model:
-            opened = engines.open_model(config.model, config, chosen)
-        else:
-            from .engines.transformers import Transformers
-
-            loaded = Transformers(model, processor=processor, batch_size=config.batch_size)
-            opened = engines.Opened(loaded, loaded.info.name, "direct")
+        opened = _open("model", config, chosen) if config.model else _loaded(model, processor, config)
         stack.callback(engines.close, opened.engine)
         roles = {"model": opened.engine}
         if config.judge:
-            # What is said of the model (its adapter, its frame) is not said of the judge.
-            plain = replace(config, engine="auto", processor="", adapter="", dtype="", frame="")
-            roles["judge"] = engines.open_model(config.judge, plain, chosen).engine
+            roles["judge"] = _open("judge", config, chosen).engine
             stack.callback(engines.close, roles["judge"])
         return _evaluate(opened, roles, chosen, config, progress, command)
 
@@ -129,7 +122,7 @@ def score(path: Path, check: bool = False) -> tuple[Summary, list[str]]:
             if info.stored and store is not None:
                 roles[role] = StoredOnly(info, store, gaps)
                 continue
-            roles[role] = engines.open_model(getattr(config, role), config, chosen).engine
+            roles[role] = _open(role, config, chosen).engine
             stack.callback(engines.close, roles[role])
             if roles[role].info.fingerprint != info.fingerprint:
                 raise Refused(f"{getattr(config, role)} is not what it was when {path} was made: run `evalkit run` on it anew")
@@ -139,17 +132,45 @@ def score(path: Path, check: bool = False) -> tuple[Summary, list[str]]:
             rows.keep()
             folder.write("manifest.json", {**known, "tasks": manifest.tasks(chosen, config)})
             folder.write("summary.json", summary.as_json())
-    return summary, _differences(before["numbers"], summary.numbers)
+    moved = [
+        f"the data of {made.name} is not what it was when {path} was made"
+        for made, typed, was in zip(chosen, config.tasks, known["tasks"], strict=True)
+        if was["data"] and manifest.data(made, config, typed)["fingerprint"] != was["data"]["fingerprint"]
+    ]
+    return summary, moved + _differences(before["numbers"], summary.numbers)
+
+
+def _open(role: str, config: RunConfig, chosen: list[Task]) -> engines.Opened:
+    """The engine of a role. What is said of the model (its adapter, its frame, its trust) is not said of another role's."""
+    if role != "model":
+        config = replace(config, engine="auto", processor="", adapter="", dtype="", frame="", trust_remote_code=False)
+    return engines.open_model(getattr(config, role), config, chosen)
+
+
+def _loaded(model: Any, processor: Any, config: RunConfig) -> engines.Opened:
+    """The engine of a model that is in memory already."""
+    from .engines.transformers import Transformers
+
+    for name in ("engine", "adapter", "processor", "dtype", "device"):
+        if getattr(config, name) != getattr(RunConfig(), name):
+            raise UserError(f"{name}={getattr(config, name)!r} cannot be asked of a model that is loaded already: load it so")
+    engine = Transformers(model, processor=processor, batch_size=config.batch_size)
+    frame = declared_frame(config.frame, "frame")
+    engine.info = replace(engine.info, frame=frame or engine.info.frame)
+    return engines.Opened(engine, engine.info.name, "direct")
 
 
 def _tasks(config: RunConfig) -> list[Task]:
     chosen = [task.find(name, data_folder(config, name)) for name in config.tasks]
     if len({made.name for made in chosen}) < len(chosen):
         raise UserError(f"expected each task once, got {', '.join(config.tasks)}")
-    known = {key for name in (*config.tasks, *(made.name for made in chosen)) for key in (name, name.partition(":")[0])}
-    for key in (item.partition("=")[0] for item in config.data if "=" in item):
+    known = {key for name in config.tasks for key in manifest.data_keys(name)}
+    for key in (item.rpartition("=")[0] for item in config.data if "=" in item):
         if key not in known:
             raise UserError(f"--data {key}=... names no task of this run. {did_you_mean(key, sorted(known))}")
+    for made, name in zip(chosen, config.tasks, strict=True):
+        if made.data:
+            made.data.folder(data_folder(config, name))  # a missing one is said before a model is loaded
     return chosen
 
 
@@ -159,10 +180,12 @@ def _differences(before: list[dict[str, Any]], after: list[dict[str, Any]]) -> l
 
     old, new = by_name(before), by_name(after)
     return [
-        f"{name}: was {old[name]['value'] if name in old else 'absent'}, is {new[name]['value'] if name in new else 'absent'}"
-        for name in sorted(old | new)
-        if old.get(name) != new.get(name)
+        f"{name}: was {_brief(old.get(name))}, is {_brief(new.get(name))}" for name in sorted(old | new) if old.get(name) != new.get(name)
     ]
+
+
+def _brief(row: dict[str, Any] | None) -> str:
+    return "absent" if row is None else f"{row['value']} ({row['low']} to {row['high']}, n {row['n']}, unparsed {row['unparsed']})"
 
 
 def _evaluate(
@@ -259,14 +282,16 @@ def _drive(
         if progress:
             progress(outcome, tallies)
 
-    drive(jobs, roles, lambda made, sample: tallies[made].count(sample), ended)
+    if progress:
+        progress(None, tallies)
+    runner.run(jobs, roles, lambda made, sample: tallies[made].count(sample), ended)
     reused = sum(getattr(engine, "reused", 0) for engine in roles.values())
     log.info("done in %.1f s, %d answers from the store", time.monotonic() - started, reused)
     return Summary(
         folder.path,
         name,
         protocol,
-        [_entry(made, tallies[made.name], config, roles["model"]) for made in chosen],
+        [_entry(made, typed, tallies[made.name], config, roles["model"]) for made, typed in zip(chosen, config.tasks, strict=True)],
         [{"model": name, "protocol": protocol, "task": made.name, **row} for made in chosen for row in tallies[made.name].numbers()],
     )
 
@@ -337,13 +362,13 @@ def _sampling(config: RunConfig, engine: Engine) -> dict[str, Any]:
     return {name: value for name, value in wanted.items() if value is not None}
 
 
-def _entry(made: Task, tally: Tally, config: RunConfig, engine: Engine) -> dict[str, Any]:
+def _entry(made: Task, typed: str, tally: Tally, config: RunConfig, engine: Engine) -> dict[str, Any]:
     """What the summary says of a task beside its numbers."""
     total = made.published.get("rows")
     partial = config.limit is not None and (total is None or tally.samples < total)
     notes = [] if partial else check_published(made.name, made.published, tally.counts)
     if made.data and (lock := locked().get(made.name)):
-        found = made.data.fingerprint(made.data.folder(data_folder(config, made.name)))
+        found = manifest.data(made, config, typed)["fingerprint"]
         if found != lock.fingerprint:
             notes.append(
                 f"expected the data of {made.name} that configs/data.lock has seen whole ({lock.fingerprint[:12]}), got {found[:12]}"

@@ -117,11 +117,11 @@ def build(kind: type[C], table: dict[str, Any], where: str) -> C:
             listed = value.split(",") if isinstance(value, str) else value
             if not isinstance(listed, list | tuple) or not all(isinstance(item, str) for item in listed):
                 raise UserError(f"expected strings for '{key}' in {where}, got {value!r}")
-            values[spec.name] = tuple(item for item in listed if item)
+            values[spec.name] = tuple(item.strip() for item in listed if item.strip())
             continue
         if not isinstance(value, _allowed(str(spec.type))) or (isinstance(value, bool) and "bool" not in str(spec.type)):
             raise UserError(f"expected {spec.type} for '{key}' in {where}, got {value!r}")
-        values[spec.name] = value
+        values[spec.name] = float(value) if "float" in str(spec.type) and isinstance(value, int) else value
     try:
         return kind(**values)
     except TypeError as error:

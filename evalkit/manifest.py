@@ -29,7 +29,7 @@ def resolved(name: str, asked: AnswerProtocol, roles: Mapping[str, Engine], chos
         "roles": {role: [engine.info.fingerprint, engine.info.frame] for role, engine in roles.items()},
         "protocol": [asked.name, dataclasses.asdict(asked) if dataclasses.is_dataclass(asked) and not isinstance(asked, type) else None],
         "tasks": [
-            [made.name, made.version, _data(made, config).get("fingerprint"), _own_file(name)]
+            [made.name, made.version, data(made, config, name).get("fingerprint"), _own_file(name)]
             for made, name in zip(chosen, config.tasks, strict=True)
         ],
         "limit": config.limit,
@@ -76,16 +76,22 @@ def model_info(manifest: Mapping[str, Any], role: str) -> ModelInfo:
     return ModelInfo(**said | {"frame": Frame(said["frame"]) if said["frame"] else None, "answers": frozenset(said["answers"])})
 
 
-def data_folder(config: RunConfig, name: str) -> Path | None:
-    """The folder given for a task by `--data DIR` or `--data task=DIR`; None where none was."""
+def data_folder(config: RunConfig, typed: str) -> Path | None:
+    """The folder given by `--data DIR` or `--data task=DIR` for a task as it was typed; None where none was."""
     found = None
     for item in config.data:
-        key, is_pair, folder = item.partition("=")
+        key, is_pair, folder = item.rpartition("=")
         if not is_pair:
             found = found or Path(item)
-        elif key in (name, name.partition(":")[0]):
+        elif key in data_keys(typed):
             found = Path(folder)
     return found
+
+
+def data_keys(typed: str) -> set[str]:
+    """What `--data KEY=DIR` may call a task: as it was typed, without its variant, or by its file's stem."""
+    file = typed.partition(":")[0]
+    return {typed, file, Path(file).stem}
 
 
 def _info(info: ModelInfo) -> dict[str, Any]:
@@ -102,24 +108,24 @@ def tasks(chosen: Sequence[Task], config: RunConfig) -> list[dict[str, Any]]:
             "name": made.name,
             "version": made.version,
             "rules": [f"{rule.name}: {rule.metric.name}" for rule in made.rules],
-            "data": _data(made, config) or None,
+            "data": data(made, config, name) or None,
         }
-        for made in chosen
+        for made, name in zip(chosen, config.tasks, strict=True)
     ]
 
 
 def absolute(config: RunConfig) -> RunConfig:
-    """The options with every path absolute, so that they mean the same in any folder."""
+    """The options with the paths of models, tasks and data absolute, so that a run can be scored from any folder."""
 
     def name(text: str) -> str:
         kind, colon, rest = text.partition(":")
         if kind in ("replay", "plugin"):
             return f"{kind}{colon}{Path(rest).absolute()}"
-        return str(Path(text).absolute()) if Path(text).is_dir() else text
+        return str(Path(text).absolute()) if text and Path(text).exists() else text
 
     def item(text: str) -> str:
         key, is_pair, folder = text.rpartition("=")
-        return f"{key}{is_pair}{Path(folder).absolute()}"
+        return f"{str(Path(key).absolute()) if '.py' in key else key}{is_pair}{Path(folder).absolute()}"
 
     tasks = tuple(str(Path(text).absolute()) if ".py" in text else text for text in config.tasks)
     return dataclasses.replace(config, model=name(config.model), judge=name(config.judge), tasks=tasks, data=tuple(map(item, config.data)))
@@ -131,11 +137,11 @@ def _own_file(task: str) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest() if ".py" in task else ""
 
 
-def _data(made: Task, config: RunConfig) -> dict[str, Any]:
+def data(made: Task, config: RunConfig, typed: str) -> dict[str, Any]:
     """Where a task's data is and its fingerprint; nothing for a task that makes its samples."""
     if made.data is None:
         return {}
-    folder = made.data.folder(data_folder(config, made.name))
+    folder = made.data.folder(data_folder(config, typed))
     return {"hub": list(made.data.hub), "revision": made.data.revision, "folder": str(folder), "fingerprint": made.data.fingerprint(folder)}
 
 

@@ -97,6 +97,8 @@ class Tally:
     def gap(self, sample: Sample, draw: int, reason: str) -> None:
         """Notes that no answer came."""
         self.gaps.append((sample.id, draw, reason))
+        if self.repeats > 1:
+            self._draws.setdefault(sample.id, _Draws(replace(sample, images=())))
         self._gaps_in[OVERALL] += 1
         self._gaps_in.update(sample.tags)
 
@@ -169,10 +171,12 @@ class Tally:
         whole = [draws for draws in whole if len(draws.flags) == self.repeats]
         for place, (rule, _) in enumerate(self._rules):
             counted = [draws for draws in whole if "correct" in draws.scored[0][place].record]
-            if not counted:
+            if not counted and not gaps:
                 continue
             group = np.array([cluster(draws.sample.group or draws.sample.id) for draws in counted], dtype=np.int64)
-            flags = np.array([functools.reduce(operator.or_, (flags[place] for flags in draws.flags)) for draws in counted], dtype=np.uint8)
+            flags = np.array(
+                [functools.reduce(operator.or_, (flags[place] for flags in draws.flags), 0) for draws in counted], dtype=np.uint8
+            )
             passed = [max(made[place].record["correct"] for made in draws.scored) for draws in counted]
             agreed = [
                 rule.metric.measure(_majority([made[place].value for made in draws.scored]), draws.sample)["correct"] for draws in counted

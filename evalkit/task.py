@@ -5,6 +5,7 @@ default first; empty where there is one; it ends in `...` where there are more t
 the wrong ones), `DATA` (a `Data`, or None) and `task(variant, data) -> Task`.
 """
 
+import hashlib
 import importlib.util
 import sys
 from array import array
@@ -17,7 +18,7 @@ from typing import Any
 from .data import Data
 from .errors import UserError, did_you_mean
 from .interfaces import Grader, Rule
-from .types import AnswerKind, Sample
+from .types import AnswerKind, Sample, sha256
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,21 +87,32 @@ def module(name: str) -> ModuleType:
         path = next((home / f"{name}.py" for home in homes() if (home / f"{name}.py").exists()), path)
     if not path.is_file():
         raise UserError(f"no task '{name}'. {did_you_mean(name, names())} A file of your own is named by its path, with .py")
+    made = load(path, "task")
+    if not callable(getattr(made, "task", None)):
+        raise UserError(f"expected a function task(variant, data) in {path}, found none")
+    return made
+
+
+def load(path: Path, kind: str) -> ModuleType:
+    """The module of a file of trusted code as the file now is; the same module while the file does not change.
+
+    Raises:
+        UserError: the file does not load; `kind` says what it was to be.
+    """
     source = path.read_bytes()
-    key = f"evalkit_task_{path.stem}_{abs(hash((path.resolve(), source)))}"
+    key = f"evalkit_{kind}_{path.stem}_{sha256(str(path.resolve()))[:8]}_{hashlib.sha256(source).hexdigest()[:8]}"
     if key not in sys.modules:
         spec = importlib.util.spec_from_file_location(key, path)
-        assert spec
+        if spec is None:
+            raise UserError(f"expected a {kind} file of Python, got {path}: give it the ending .py")
         made = importlib.util.module_from_spec(spec)
         sys.modules[key] = made
         try:
             # The loader's own exec_module takes bytecode for fresh by second and size, and misses a quick edit.
-            exec(compile(source, path, "exec"), vars(made))  # noqa: S102 - a task file is trusted code
+            exec(compile(source, path, "exec"), vars(made))  # noqa: S102 - trusted code
         except Exception as error:
             del sys.modules[key]
-            raise UserError(f"the task file {path} does not load: {type(error).__name__}: {error}") from error
-    if not callable(getattr(sys.modules[key], "task", None)):
-        raise UserError(f"expected a function task(variant, data) in {path}, found none")
+            raise UserError(f"the {kind} file {path} does not load: {type(error).__name__}: {error}") from error
     return sys.modules[key]
 
 

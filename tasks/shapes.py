@@ -167,7 +167,7 @@ def plain_answer(prediction: Prediction, sample: Sample) -> str | int | Unparsed
         "choice": {letter.lower(): letter for letter in LETTERS},
         "boxes": {},
     }
-    return known[sample.wants.kind].get(text, Unparsed(f"expected only a {sample.wants.kind}"))
+    return known[sample.wants.kind].get(text, Unparsed("more than the bare answer"))
 
 
 def strict_answer(prediction: Prediction, sample: Sample) -> str | int | Unparsed:

@@ -189,3 +189,53 @@ def test_a_reply_that_is_no_unicode_is_written_and_read(place: Path) -> None:
 
     assert len(pandas.read_json(summary.folder / "predictions.jsonl", lines=True)) == 6
     assert run(place).numbers == summary.numbers
+
+
+def test_a_task_file_of_ones_own_has_a_data_folder_of_its_own(place: Path) -> None:
+    (place / "rows").mkdir()
+    (place / "rows" / "rows.jsonl").write_text('{"id": "a"}\n')
+    text = """
+from evalkit import Accuracy, Data, Rule, Sample, Task, Wants, read_jsonl
+
+VARIANTS = ()
+DATA = Data(hub=("me/mine",), files=("rows.jsonl",), licence="none", layout="rows.jsonl")
+
+
+def task(variant, data):
+    rows = lambda: (Sample(r["id"], "q", "q", (), Wants("text"), "x") for r in read_jsonl(DATA.folder(data) / "rows.jsonl"))
+    return Task("mine", 1, rows, (Rule("strict", lambda p, s: p.answer, Accuracy()),), "accuracy", ("text",), data=DATA)
+"""
+    (place / "own.py").write_text(text)
+    (place / "x.py").write_text("class X:\n    def generate(self, messages, images):\n        return 'x'\n")
+    for key in ("own", str(place / "own.py")):
+        summary = evalkit.run(
+            f"plugin:{place / 'x.py'}:X", str(place / "own.py"), data=f"{key}={place / 'rows'}", out=place / key.replace("/", "")
+        )
+        assert summary.value("mine", "accuracy", "strict") == 1.0
+        assert api.score(summary.folder)[1] == []
+    (place / "rows" / "rows.jsonl").write_text('{"id": "a"}\n\n')
+    assert "data of mine is not what it was" in api.score(summary.folder, check=True)[1][0]
+    with pytest.raises(UserError, match=r"expected rows.jsonl|expected a folder|found nothing"):
+        evalkit.run("demo", str(place / "own.py"), data=str(place / "none"))
+
+
+def test_an_int_and_a_float_of_one_worth_are_one_run(place: Path) -> None:
+    assert run(place, temperature=1).folder == run(place, temperature=1.0).folder
+
+
+def test_a_sample_that_never_got_an_answer_is_a_gap_of_pass_too(place: Path) -> None:
+    (place / "broken").touch()
+    summary = run(place, repeats=2, temperature=0.5)
+    rows = {row["metric"]: row for row in summary.numbers if row["subset"] == "overall"}
+    assert (rows["accuracy"]["gaps"], rows["pass@2"]["gaps"], rows["pass@2"]["n"]) == (2, 1, 5)
+
+
+def test_a_table_of_several_runs_tells_them_apart(place: Path) -> None:
+    from evalkit.report.table import markdown
+
+    runs = [run(place, label=f"step={step}") for step in (1, 2)]
+    text = markdown([one.as_json() for one in runs], [one.folder.name for one in runs])
+    head, rule, *rows = text.splitlines()
+    assert head.startswith("| run ")
+    assert all(len(cell.strip(" :")) >= 2 for cell in rule.strip("|").split("|"))
+    assert {row.split("|")[1].strip() for row in rows} == {one.folder.name for one in runs}

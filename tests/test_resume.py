@@ -100,7 +100,7 @@ def test_a_gap_is_said_and_only_it_is_asked_again(place: Path) -> None:
     (place / "broken.txt").touch()
     told = run(place, "out")
     assert told.returncode == 1
-    assert "1 samples have no answer" in told.stderr
+    assert "1 answers did not come" in told.stderr
     assert "on fire" in told.stderr
     summary = json.loads((only_folder(place / "out") / "summary.json").read_text())
     assert [gap["sample"] for gap in summary["tasks"][0]["gaps"]] == ["5"]

@@ -68,7 +68,7 @@ def command(config: Path | None, **given: Any) -> int:
         if entry["gaps"]:
             first = entry["gaps"][0]
             click.echo(
-                f"{entry['task']}: {len(entry['gaps'])} samples have no answer, such as {first['sample']}: {first['reason']}. "
+                f"{entry['task']}: {len(entry['gaps'])} answers did not come, such as that to {first['sample']}: {first['reason']}. "
                 "The same command asks just these again.",
                 err=True,
             )
@@ -94,7 +94,9 @@ class Progress:
         self._bar: Any = None
 
     def __call__(self, outcome: Any, tallies: Any) -> None:
-        self._started = self._started or time.monotonic()
+        if outcome is None:
+            self._started = time.monotonic()
+            return
         self._done[outcome.task] = self._done.get(outcome.task, 0) + 1
         self._tokens += outcome.tokens
         if not sys.stderr.isatty():
@@ -118,4 +120,4 @@ class Progress:
         else:
             seconds = max(time.monotonic() - self._started, 1e-9)
             for task, done in self._done.items():
-                click.echo(f"{task}: {done} samples, {done / seconds:.1f} samples/s, {self._tokens / seconds:.0f} tokens/s", err=True)
+                click.echo(f"{task}: {done} answers, {done / seconds:.1f} a second, {self._tokens / seconds:.0f} tokens a second", err=True)

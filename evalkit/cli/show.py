@@ -19,7 +19,8 @@ def command(run: Path, sample: str | None, wrong: bool, limit: int) -> int:
     from ..folder import RunFolder
 
     folder = RunFolder.at(run)
-    folder.summary()
+    gaps = {gap["sample"]: gap["reason"] for entry in folder.summary()["tasks"] for gap in entry["gaps"]}
+    sample = sample.rpartition("/")[2] if sample and "/" in sample else sample
     records: dict[tuple[str, str, int], list[dict[str, Any]]] = {}
     for row in read_jsonl(folder.path / "records.jsonl"):
         records.setdefault((row["task"], row["sample"], row["draw"]), []).append(row)
@@ -29,17 +30,25 @@ def command(run: Path, sample: str | None, wrong: bool, limit: int) -> int:
         known.append(row["sample"])
         if sample is not None and row["sample"] != sample:
             continue
-        if wrong and not any(record.get("correct") == 0 for record in mine):
+        if wrong and not any(_wrong(record) for record in mine):
             continue
         click.echo(_text(row, mine))
         shown += 1
         if shown >= limit and sample is None:
             break
+    if sample in gaps:
+        click.echo(f"{sample} has no answer: {gaps[sample]}")
+        return 0
     if sample is not None and not shown:
         raise UserError(f"no sample '{sample}' in {run}. {did_you_mean(sample, known[:1000])}")
     if not shown:
-        click.echo("nothing to show: no sample was wrong")
+        click.echo("no sample was wrong" if wrong and known else f"nothing to show: {len(gaps)} answers did not come")
     return 0
+
+
+def _wrong(record: dict[str, Any]) -> bool:
+    """Whether a record says that something was missed: a wrong answer, no overlap, a gold box that was not found."""
+    return record.get("correct") == 0 or record.get("iou") == 0 or record.get("matched", 0) < record.get("gold", 0)
 
 
 KNOWN = {"task", "sample", "draw", "rule", "metric", "value", "failure"}
@@ -53,10 +62,10 @@ def _text(row: dict[str, Any], records: list[dict[str, Any]]) -> str:
         f"  reply     {_flat(row['text'])}" + ("" if row["finish"] == "stop" else f" [{row['finish']}]"),
     ]
     lines += [f"  box       {[round(v, 1) for v in item['box']]}" for item in row.get("evidence", ()) if item["box"]]
-    for record in records:
+    for record in (record for record in records if record.keys() - KNOWN):
         numbers = ", ".join(f"{name} {value:g}" for name, value in record.items() if name not in KNOWN)
         read = f"unparsed: {record['failure']}" if record["failure"] else f"read {_flat(record['value'])[:60]}"
-        lines.append(f"  {record['rule']:9} {record['metric']}: {read} -> {numbers or 'does not count'}")
+        lines.append(f"  {record['rule']:9} {record['metric']}: {read} -> {numbers}")
     return "\n".join(lines)
 
 

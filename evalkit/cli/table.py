@@ -25,5 +25,9 @@ def command(runs: tuple[Path, ...], style: str) -> int:
     if not folders:
         raise UserError(f"expected run folders (with summary.json) in {', '.join(map(str, runs))}, found none")
     summaries = [RunFolder.at(folder).summary() for folder in folders]
-    click.echo(json.dumps(flat(summaries), indent=1, ensure_ascii=False) if style == "json" else markdown(summaries))
+    click.echo(
+        json.dumps(flat(summaries), indent=1, ensure_ascii=False)
+        if style == "json"
+        else markdown(summaries, [folder.name for folder in folders])
+    )
     return 0

@@ -38,7 +38,7 @@ ANSWER_WEIGHT = 4.0  # of the tokens on which a reply turns
 
 
 class Trainee(nn.Module):
-    """The model with the two heads that only training uses."""
+    """The model with the probes that only training uses: linear heads on what its layers hold."""
 
     def __init__(self, words: Any) -> None:
         super().__init__()
@@ -74,7 +74,7 @@ def batch_parts(shapes: Any, stage: str, step: int) -> list[list[Lesson]]:
 
 def pixels(batch: list[Lesson]) -> tuple[Tensor, Tensor]:
     """Patches (n, 768) in [-1, 1], one frame of the processor's two, and the grids (images, 3) in patches."""
-    cut = torch.cat([torch.from_numpy(item.patches) for item in batch]).float().div_(127.5).sub_(1)
+    cut = torch.cat([torch.tensor(item.patches) for item in batch]).float().div_(127.5).sub_(1)
     grids = torch.tensor([[1, item.grid[0] * architecture.MERGE, item.grid[1] * architecture.MERGE] for item in batch])
     return cut.flatten(1), grids
 
@@ -122,7 +122,7 @@ def seen_loss(trainee: Trainee, batch: list[Lesson], shapes: Any) -> Tensor:
 
 
 def speech_loss(trainee: Trainee, batch: list[Lesson], shapes: Any) -> Tensor:
-    """Next-token loss over the replies, plus the probe's loss over the image tokens."""
+    """Next-token loss over the replies, plus the losses of the probes."""
     words, image_pad = trainee.words, trainee.model.config.image_token_id
     rows, starts, ranks = [], [], []
     for item in batch:
@@ -243,7 +243,7 @@ class Training:
         self.done = dict.fromkeys(steps, 0)
         self.optimiser_state: dict[str, Any] | None = None
         if self._state.exists():
-            saved = torch.load(self._state, weights_only=True)
+            saved = torch.load(self._state, weights_only=True, map_location=torch.get_default_device())
             self.trainee.load_state_dict(saved["trainee"])
             self.done, self.optimiser_state = saved["done"], saved["optimiser"]
 
@@ -293,7 +293,7 @@ def save(trainee: Trainee, folder: Path) -> None:
     """Write the checkpoint in bfloat16 with its processor, as `from_pretrained` reads it."""
     copy = architecture.model(trainee.words, SEED)
     copy.load_state_dict(trainee.model.state_dict())
-    copy.to(torch.bfloat16).save_pretrained(folder)
+    copy.to("cpu", torch.bfloat16).save_pretrained(folder)
     architecture.processor(trainee.words).save_pretrained(folder)
 
 
@@ -303,10 +303,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("out", type=Path)
     parser.add_argument("--sight", type=int, default=1400)
-    parser.add_argument("--speech", type=int, default=5000)
+    parser.add_argument("--speech", type=int, default=5500)
     parser.add_argument("--early", type=int, default=1300)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--device", default="cpu")
     arguments = parser.parse_args()
+    torch.set_default_device(arguments.device)
     torch.set_num_threads(arguments.threads)
     torch.set_flush_denormal(True)  # gradients of what is learned become denormal, which is many times slower
     shapes = module("shapes")

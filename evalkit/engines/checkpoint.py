@@ -85,9 +85,19 @@ def load(
         "transformers": transformers.__version__,
     }
     changing = {key: details[key] for key in ("engine", "dtype", "attn_implementation", "weights", "adapter", "processor")}
+    changing["ends"] = ends(model, reader)
     changing["version"] = ".".join(transformers.__version__.split(".")[:2])
     name = Path(getattr(config, "_name_or_path", "") or type(model).__name__).name if loaded else Path(source).name
     return Checkpoint(model, reader, name, sha256(json.dumps(changing, sort_keys=True)), FRAMES.get(config.model_type), details)
+
+
+def ends(model: Any, processor: Any) -> list[int]:
+    """The ids of the tokens that end a reply, sorted: those of the generation config, of the model's config and of the tokenizer."""
+    found: set[int] = set()
+    for holder in (model.generation_config, model.config.get_text_config(), processor.tokenizer):
+        ids = getattr(holder, "eos_token_id", None)
+        found |= set(ids if isinstance(ids, list) else [] if ids is None else [ids])
+    return sorted(found)
 
 
 def folder(source: str | Path) -> Path:

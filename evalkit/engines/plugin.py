@@ -14,19 +14,17 @@ rest of the sampling is the class's own. Optional attributes: `name` (folders ar
 
 import asyncio
 import hashlib
-import importlib.util
 import inspect
 import re
-import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from types import ModuleType
 from typing import Any, get_args
 
 from ..data import decode
 from ..errors import EvalkitError, Gap, UserError, did_you_mean
 from ..geometry import Frame
+from ..task import load as load_file
 from ..types import Finish, Generate, ModelInfo, Request, Response, images_of, sha256
 from .common import admit, chat, cut
 
@@ -113,28 +111,13 @@ def load(spec: str) -> Plugin:
 
 
 def _class(path: Path, name: str) -> Callable[[], Any]:
-    module = _module(path)
+    module = load_file(path, "plugin")
     classes = [word for word, value in vars(module).items() if inspect.isclass(value) and value.__module__ == module.__name__]
     if not name:
         raise UserError(f"expected a plugin as path.py:Class, got no class for the file {path}. {did_you_mean(name, classes)}")
     if name not in classes:
         raise UserError(f"no class '{name}' in the plugin file {path}. {did_you_mean(name, classes)}")
     return getattr(module, name)  # type: ignore[no-any-return]
-
-
-def _module(path: Path) -> ModuleType:
-    key = f"evalkit_plugin_{path.stem}_{sha256(str(path.resolve()))[:12]}"
-    spec = importlib.util.spec_from_file_location(key, path)
-    if spec is None or spec.loader is None:
-        raise UserError(f"expected a plugin as path.py:Class, got the file {path}: give it the ending .py")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[key] = module
-    try:
-        spec.loader.exec_module(module)
-    except Exception as error:
-        del sys.modules[key]
-        raise UserError(f"the plugin file {path} does not load: {type(error).__name__}: {error}") from error
-    return module
 
 
 def _generate_arguments(request: Request) -> tuple[list[dict[str, Any]], list[Any]]:

@@ -131,11 +131,7 @@ class Transformers:
         """A generation config that knows only the special tokens, and the ids of those that end a reply."""
         from transformers import GenerationConfig
 
-        own, text, words = self.model.generation_config, self.model.config.get_text_config(), self.processor.tokenizer
-        ends: list[int] = []
-        for ids in (own.eos_token_id, getattr(text, "eos_token_id", None), words.eos_token_id):
-            ends += ids if isinstance(ids, list) else [] if ids is None else [ids]
-        ends = sorted(set(ends))
+        own, words, ends = self.model.generation_config, self.processor.tokenizer, checkpoint.ends(self.model, self.processor)
         padding = next((token for token in (words.pad_token_id, own.pad_token_id, *ends[:1]) if token is not None), 0)
         return GenerationConfig(eos_token_id=ends or None, pad_token_id=padding, bos_token_id=own.bos_token_id), ends
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 FLAT = ("model", "protocol", "task", "metric", "rule", "subset", "value", "stderr", "low", "high", "n")
+MOST = 12  # subsets of one family (`relation=...`) that a table for people still lists
 COUNTS = ("unparsed", "truncated", "refused", "missing", "gaps")
 
 
@@ -12,21 +13,20 @@ def flat(summaries: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     return [{key: row[key] for key in (*FLAT, *COUNTS)} for summary in summaries for row in summary["numbers"]]
 
 
-MOST = 12  # subsets of one family (`relation=...`) that a table for people still lists
-
-
-def markdown(summaries: Sequence[dict[str, Any]]) -> str:
-    """A table for the terminal, padded so that it reads as plain text too.
+def markdown(summaries: Sequence[dict[str, Any]], names: Sequence[str] = ()) -> str:
+    """A table for the terminal, padded so that it reads as plain text too; `names` tell several runs apart.
 
     Counts that are zero everywhere are left out, and so are families of more than 12 subsets, which the last line names.
     """
-    rows, hidden = _listed(flat(summaries))
+    run_of = dict(zip(map(id, summaries), names, strict=False))
+    rows, hidden = _listed([{**row, "run": run_of.get(id(summary), "")} for summary in summaries for row in flat([summary])])
     counts = [name for name in COUNTS if any(row[name] for row in rows)]
-    several = len({(row["model"], row["protocol"]) for row in rows}) > 1
-    head = [*(["model", "protocol"] if several else []), "task", "subset", "metric", "rule", "value", "95% interval", "n", *counts]
+    several = len(summaries) > 1
+    told = ["run", "protocol"] if names else ["model", "protocol"]
+    head = [*(told if several else []), "task", "subset", "metric", "rule", "value", "95% interval", "n", *counts]
     body = [
         [
-            *([row["model"], row["protocol"]] if several else []),
+            *([row[name] for name in told] if several else []),
             row["task"],
             row["subset"],
             row["metric"],
@@ -65,7 +65,7 @@ def _number(value: float | None) -> str:
 
 
 def _aligned(head: list[str], body: list[list[str]]) -> str:
-    widths = [max(len(row[i]) for row in [head, *body]) for i in range(len(head))]
+    widths = [max(3, *(len(row[i]) for row in [head, *body])) for i in range(len(head))]
     right = [name in ("value", "n", *COUNTS) for name in head]
     lines = [[cell.rjust(w) if r else cell.ljust(w) for cell, w, r in zip(row, widths, right, strict=True)] for row in [head, *body]]
     rule = ["-" * (w - 1) + ":" if r else "-" * w for w, r in zip(widths, right, strict=True)]

@@ -16,6 +16,7 @@ import json
 import math
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -121,8 +122,21 @@ def seen_loss(trainee: Trainee, batch: list[Lesson], shapes: Any) -> Tensor:
     )
 
 
-def speech_loss(trainee: Trainee, batch: list[Lesson], shapes: Any) -> Tensor:
-    """Next-token loss over the replies, plus the losses of the probes."""
+@dataclass(frozen=True, slots=True)
+class Dialogues:
+    """A batch of prompts and replies as tokens, padded on the right."""
+
+    ids: Tensor  # (rows, length)
+    mask: Tensor  # (rows, length), 1 where there is a token
+    weight: Tensor  # (rows, length), what a token counts in the loss: 0 in the prompt
+    starts: list[int]
+    """Where each row's reply begins."""
+    image: Tensor  # (rows, length), true on image tokens
+    rank: Tensor  # (image tokens of all rows,): the place in the reply of the object in the token's cell, 0 for none
+
+
+def dialogues(trainee: Trainee, batch: list[Lesson]) -> Dialogues:
+    """The lessons as the model sees them."""
     words, image_pad = trainee.words, trainee.model.config.image_token_id
     rows, starts, ranks = [], [], []
     for item in batch:
@@ -134,8 +148,7 @@ def speech_loss(trainee: Trainee, batch: list[Lesson], shapes: Any) -> Tensor:
         rank = torch.zeros(tokens, dtype=torch.long)
         rank[[item.cells[i] for i in item.evidence]] = torch.arange(1, len(item.evidence) + 1)
         ranks.append(rank)
-    length = max(map(len, rows))
-    ids = torch.full((len(rows), length), trainee.model.config.text_config.pad_token_id)
+    ids = torch.full((len(rows), max(map(len, rows))), trainee.model.config.text_config.pad_token_id)
     mask, weight = torch.zeros_like(ids), torch.zeros(ids.shape)
     deciding = torch.zeros(len(words), dtype=torch.bool)
     deciding[_deciding(words)] = True
@@ -145,40 +158,48 @@ def speech_loss(trainee: Trainee, batch: list[Lesson], shapes: Any) -> Tensor:
         weight[i, start : len(row)] = 1
         weight[i, start : len(row)][deciding[ids[i, start : len(row)]]] = ANSWER_WEIGHT
         weight[i, len(row) - 3 : len(row) - 1] = ANSWER_WEIGHT
+    return Dialogues(ids, mask, weight, starts, ids == image_pad, torch.cat(ranks))
+
+
+def speech_loss(trainee: Trainee, batch: list[Lesson], shapes: Any) -> Tensor:
+    """Next-token loss over the replies, plus the losses of the probes."""
+    said = dialogues(trainee, batch)
     values, grids = pixels(batch)
     logits = trainee.model(
-        input_ids=ids,
-        attention_mask=mask,
+        input_ids=said.ids,
+        attention_mask=said.mask,
         pixel_values=values,
         image_grid_thw=grids,
-        mm_token_type_ids=(ids == image_pad).int(),
+        mm_token_type_ids=said.image.int(),
         use_cache=False,
     ).logits
-    token = F.cross_entropy(logits[:, :-1].flatten(0, 1), ids[:, 1:].flatten(), reduction="none")
-    spoken = (token * weight[:, 1:].flatten()).sum() / weight.sum()
-    rank = torch.cat(ranks)
-    image = ids == image_pad
-    matched = F.binary_cross_entropy_with_logits(
-        trainee.match(trainee.seen[EARLY][image])[:, 0], (rank > 0).float(), pos_weight=torch.tensor(4.0)
-    )
-    weights = torch.ones(RANKS)
-    weights[0] = 0.25
-    ranked = F.cross_entropy(trainee.rank(trainee.seen[MIDDLE][image]), rank, weight=weights)
-    probed = matched + ranked + option_loss(trainee, batch, ids, starts, shapes) + box_loss(trainee, batch, ids, starts)
+    token = F.cross_entropy(logits[:, :-1].flatten(0, 1), said.ids[:, 1:].flatten(), reduction="none")
+    spoken = (token * said.weight[:, 1:].flatten()).sum() / said.weight.sum()
+    probed = cell_loss(trainee, said) + option_loss(trainee, batch, said, shapes) + box_loss(trainee, batch, said)
     return spoken + probed + 0.2 * seen_loss(trainee, batch, shapes)
 
 
-def box_loss(trainee: Trainee, batch: list[Lesson], ids: Tensor, starts: list[int]) -> Tensor:
+def cell_loss(trainee: Trainee, said: Dialogues) -> Tensor:
+    """The loss of two probes on the image tokens: whether a cell's object belongs in the reply, and at which place."""
+    matched = F.binary_cross_entropy_with_logits(
+        trainee.match(trainee.seen[EARLY][said.image])[:, 0], (said.rank > 0).float(), pos_weight=torch.tensor(4.0)
+    )
+    weights = torch.ones(RANKS)
+    weights[0] = 0.25
+    return matched + F.cross_entropy(trainee.rank(trainee.seen[MIDDLE][said.image]), said.rank, weight=weights)
+
+
+def box_loss(trainee: Trainee, batch: list[Lesson], said: Dialogues) -> Tensor:
     """The loss of two probes on the tokens of a written box: which of the reply's boxes it is, and where it lies."""
     opening = {trainee.words(text).input_ids[0] for text in (' {"bbox_2d": [', " [", "[")}
     closing = {trainee.words(text).input_ids[0] for text in ("]}", "]")}
     places: list[tuple[int, int]] = []
     turns: list[int] = []
     boxes: list[list[float]] = []
-    for row, (item, start) in enumerate(zip(batch, starts, strict=True)):
+    for row, (item, start) in enumerate(zip(batch, said.starts, strict=True)):
         turn, inside = -1, False
         sides = (item.drawn.width, item.drawn.height) * 2
-        for place, token in enumerate(ids[row].tolist()[start:], start):
+        for place, token in enumerate(said.ids[row].tolist()[start:], start):
             if token in opening:
                 turn, inside = (turn + 1) % len(item.evidence), True
             inside = inside and token not in closing
@@ -194,7 +215,7 @@ def box_loss(trainee: Trainee, batch: list[Lesson], ids: Tensor, starts: list[in
     )
 
 
-def option_loss(trainee: Trainee, batch: list[Lesson], ids: Tensor, starts: list[int], shapes: Any) -> Tensor:
+def option_loss(trainee: Trainee, batch: list[Lesson], said: Dialogues, shapes: Any) -> Tensor:
     """The loss of two more probes, on multiple choice: an option's text knows its letter, and the place before the answer the colour."""
     colours = list(shapes.COLOURS)
     tokens = {trainee.words(f" {colour}").input_ids[0]: number for number, colour in enumerate(colours)}
@@ -202,9 +223,9 @@ def option_loss(trainee: Trainee, batch: list[Lesson], ids: Tensor, starts: list
     options: list[tuple[int, int]] = []
     places: list[tuple[int, int]] = []
     asked: list[int] = []
-    for row, (item, start) in enumerate(zip(batch, starts, strict=True)):
+    for row, (item, start) in enumerate(zip(batch, said.starts, strict=True)):
         if item.drawn.kind == "choice":
-            line = ids[row].tolist()
+            line = said.ids[row].tolist()
             options += [(row, place) for place in range(start) if line[place] in tokens][-4:]
             places.append((row, line.index(answer, start) if answer in line[start:] else start - 1))
             asked.append(colours.index(item.drawn.objects[item.evidence[0]].colour))

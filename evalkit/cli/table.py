@@ -17,11 +17,7 @@ def command(runs: tuple[Path, ...], style: str) -> int:
     from ..folder import RunFolder
     from ..report.table import flat, markdown
 
-    folders = [
-        found
-        for run in runs
-        for found in ([run] if (run / "manifest.json").is_file() else sorted(p.parent for p in run.glob("*/summary.json")))
-    ]
+    folders = [summary.parent for run in runs for summary in sorted(run.rglob("summary.json"))]
     if not folders:
         raise UserError(f"expected run folders (with summary.json) in {', '.join(map(str, runs))}, found none")
     summaries = [RunFolder.at(folder).summary() for folder in folders]

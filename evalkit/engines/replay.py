@@ -154,16 +154,16 @@ class _Indexed:
     def _read(self, line: bytes, number: int | None) -> dict[str, Any]:
         place = f"{self._path}, line {number}"
         try:
-            row = json.loads(line)
-            texts = row.get("turns", [row.get("text")])
+            row = json.loads(line.decode("utf-8", "surrogatepass"))
+            texts = row["turns"] if "turns" in row else (row.get("text"),)
             if self._by_task and "task" not in row:
                 raise ValueError("a replay for several tasks names the 'task' in each row; or run one task at a time")
-            if "sample" not in row or not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
+            if "sample" not in row or not isinstance(texts, list | tuple) or not all(isinstance(text, str) for text in texts):
                 raise ValueError("not a reply")
-            boxes = tuple(Box(*map(float, box)) for box in row.get("boxes", ()))
+            boxes = tuple(Box(*map(float, box)) for box in row["boxes"]) if "boxes" in row else ()
             if not all(map(is_finite, boxes)):
                 raise ValueError("a box that is not finite")
-            masks = tuple(Mask(mask["counts"], Size(mask["size"][1], mask["size"][0])) for mask in row.get("masks", ()))
+            masks = tuple(Mask(m["counts"], Size(m["size"][1], m["size"][0])) for m in row["masks"]) if "masks" in row else ()
         except (ValueError, TypeError, AttributeError, KeyError, IndexError) as error:
             raise DataError(
                 f"expected {{'sample': ID, 'text': REPLY}}, boxes as [x1, y1, x2, y2] and masks as COCO RLE in {place}, "

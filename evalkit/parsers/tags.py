@@ -1,5 +1,6 @@
 """Where the answer of a reply is: in a tag, in a box, behind a marker, or the whole of it."""
 
+import functools
 import re
 from typing import Literal, NamedTuple
 
@@ -41,7 +42,7 @@ def between(text: str, name: str) -> str | Unparsed:
     """
     found: str | None = None
     start = -1
-    for tag in re.finditer(rf"<(/?){re.escape(name)}>", text, re.IGNORECASE):
+    for tag in _tags(name).finditer(text):
         if not tag[1]:
             start = tag.end()
         elif start >= 0:
@@ -49,6 +50,11 @@ def between(text: str, name: str) -> str | Unparsed:
     if found is None and start >= 0:
         found = text[start:]
     return Unparsed(f"no <{name}> tag") if found is None else found.strip()
+
+
+@functools.cache
+def _tags(name: str) -> re.Pattern[str]:
+    return re.compile(rf"<(/?){re.escape(name)}>", re.IGNORECASE)
 
 
 def without_thoughts(text: str) -> str:
@@ -108,12 +114,15 @@ def answer_span(text: str) -> Span:
     origin: Literal["tag", "whole"] = "whole"
     if isinstance(tag, str) and tag:
         rest, origin = tag, "tag"
-    rest = _WRAPPER.sub(r"\1", rest)
-    box = boxed(rest)
-    if isinstance(box, str) and box:
-        return Span(box, "box")
-    last = next((i for i in range(len(rest) - 1, -1, -1) if rest[i].isalnum()), -1)
-    start = next((marker.end() for marker in reversed(list(_MARKER.finditer(rest))) if marker.end() <= last), None)
+    if "\\" in rest:
+        rest = _WRAPPER.sub(r"\1", rest)
+        box = boxed(rest)
+        if isinstance(box, str) and box:
+            return Span(box, "box")
+    start = None
+    if ends := [marker.end() for marker in _MARKER.finditer(rest)]:
+        last = next((i for i in range(len(rest) - 1, -1, -1) if rest[i].isalnum()), -1)
+        start = next((end for end in reversed(ends) if end <= last), None)
     if start is None:
         return Span(rest, origin)
     return Span(rest[start:].lstrip(_EDGES).split("\n", 1)[0].strip(), "marker" if origin == "whole" else origin)

@@ -1,12 +1,13 @@
 """`make bench`: what is measured rather than tested, one table, each row against its goal on this machine.
 
-Each row runs in a process of its own, so that its peak memory is its own. A row that misses its goal says BELOW; the last line
-counts them.
+Each row runs in a process of its own, so that its peak memory is its own. A row that misses its goal says BELOW, and a rate
+below its goal prints where the time goes; the last line counts them. `loop` tells how fast this machine's interpreter is.
 """
 
 import json
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 ROWS = (
@@ -18,6 +19,7 @@ ROWS = (
 
 def main() -> None:
     below = 0
+    print(f"loop: {interpreter():.0f} million additions a second")
     print(f"{'what':64} {'measured':>10} {'goal':>16}")
     for what, module, arguments, key, goal, sense in ROWS:
         command = [sys.executable, "-m", f"tests.bench.{module}", *arguments]
@@ -26,7 +28,22 @@ def main() -> None:
         met = measured[key] >= goal if sense == "at least" else measured[key] <= goal
         below += not met
         print(f"{what:64} {measured[key]:>10,.3g} {sense + ' ' + format(goal, ','):>16}{'' if met else '  BELOW'}", flush=True)
+        if not met and key == "rate":
+            profile = subprocess.run([*command, "--profile"], capture_output=True, text=True, check=True, cwd=Path(__file__).parents[2])
+            print(profile.stderr, flush=True)
     print(f"below: {below}")
+
+
+def interpreter() -> float:
+    """Millions of additions a second in a plain loop, the best of five."""
+
+    def once() -> float:
+        begun, total = time.perf_counter(), 0
+        for number in range(1_000_000):
+            total += number
+        return 1 / (time.perf_counter() - begun)
+
+    return max(once() for _ in range(5))
 
 
 if __name__ == "__main__":

@@ -8,8 +8,8 @@ declares the two operators that torchvision's own import refers to. The image tr
 import sys
 
 
-class DeclareBeforeTorchvision:
-    """A meta path finder (by shape: importing its base class would slow every start) that finds nothing; it sees the first import of torchvision coming and declares its missing operators."""
+class DeclareBeforeTorchvision:  # no MetaPathFinder: importing that would slow every start
+    """Finds nothing; sees the first import of torchvision coming and declares its missing operators."""
 
     def find_spec(self, name: str, *_: object) -> None:
         if name == "torchvision":

@@ -9,24 +9,38 @@ from typing import Any
 __version__ = "0.1.0"
 
 _HOME = {
-    "types": ("Estimate", "Image", "Lazy", "Prediction", "Record", "Request", "Response", "Sample", "Unparsed", "Wants"),
+    "types": (
+        "Columns",
+        "Estimate",
+        "Evidence",
+        "Image",
+        "Lazy",
+        "Prediction",
+        "Record",
+        "Request",
+        "Response",
+        "Sample",
+        "Unparsed",
+        "Wants",
+    ),
     "interfaces": ("Rule",),
     "geometry": ("Box", "Frame", "Mask", "Point", "Size"),
     "errors": ("DataError", "UserError"),
     "data": ("Data", "read_boxes", "read_json", "read_jsonl", "read_parquet", "read_tsv", "require"),
-    "task": ("Reply", "Task"),
+    "task": ("Composite", "Reply", "Task"),
     "metrics.choice": ("Accuracy",),
     "metrics.counts": ("Counts",),
     "metrics.boxes": ("BoxMatch", "GroundingIoU"),
     "api": ("Summary", "run"),
 }
 _WHERE = {name: module for module, names in _HOME.items() for name in names}
-__all__ = sorted([*_WHERE, "parsers"])
+_MODULES = ("parsers", "stats")
+__all__ = sorted([*_WHERE, *_MODULES])
 
 
 def __getattr__(name: str) -> Any:
-    if name == "parsers":
-        return import_module("evalkit.parsers")
+    if name in _MODULES:
+        return import_module(f"evalkit.{name}")
     if name in _WHERE:
         return getattr(import_module(f"evalkit.{_WHERE[name]}"), name)
     raise AttributeError(f"module 'evalkit' has no attribute '{name}'")

@@ -10,7 +10,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from . import engines, manifest, protocols, runner, task
+from . import engines, manifest, protocols, refusals, runner, task
 from .config import RunConfig, build, locked
 from .config import frame as declared_frame
 from .data import check_published, resolve
@@ -98,6 +98,8 @@ def run(
         if config.judge:
             roles["judge"] = _open("judge", config, chosen).engine
             stack.callback(engines.close, roles["judge"])
+        for role in getattr(opened.engine, "roles", ()):  # a replay may hold the judge's replies too
+            roles.setdefault(role, opened.engine)
         return _evaluate(opened, roles, chosen, config, progress, command)
 
 
@@ -121,6 +123,9 @@ def score(path: Path, check: bool = False) -> tuple[Summary, list[str]]:
             info = manifest.model_info(known, role)
             if info.stored and store is not None:
                 roles[role] = StoredOnly(info, store, gaps)
+                continue
+            if not getattr(config, role):
+                roles[role] = roles["model"]
                 continue
             roles[role] = _open(role, config, chosen).engine
             stack.callback(engines.close, roles[role])
@@ -196,18 +201,9 @@ def _evaluate(
     progress: Progress | None,
     command: Sequence[str],
 ) -> Summary:
-    info = opened.engine.info
-    for made in chosen:
-        if made.grounded and info.frame is None:
-            raise Refused(
-                f"task '{made.name}' scores boxes, and in what frame '{opened.name}' writes them is not known. Say it with "
-                f"--frame {'|'.join(Frame)}, or as `frame = ...` in configs/models/NAME.toml (seen: pixels of the image after "
-                "the processor's resize)"
-            )
-        if made.grounded and info.frame is Frame.SEEN and not info.reads_images:
-            raise Refused(f"'{opened.name}' does not say what size it saw, so boxes in frame 'seen' cannot be placed: convert them before")
     sampling = _sampling(config, opened.engine)
     asked = protocols.find(config.protocol or opened.protocol, **sampling)
+    refusals.before(opened.name, roles, chosen, asked, config)
     folder = RunFolder.of(Path(config.out), opened.name, manifest.resolved(opened.name, asked, roles, chosen, config))
     with ExitStack() as stack:
         stack.enter_context(Lock(folder.path))
@@ -221,7 +217,7 @@ def _evaluate(
         made_of = manifest.build(opened.name, asked, sampling, roles, chosen, config, command)
         folder.write("manifest.json", made_of)
         rows = Rows(folder)
-        summary = _drive(folder, roles, made_of, chosen, config, rows, progress, stores[0] if info.stored else None)
+        summary = _drive(folder, roles, made_of, chosen, config, rows, progress, stores[0] if opened.engine.info.stored else None)
         rows.keep()
         folder.write("summary.json", summary.as_json())
         return summary
@@ -250,9 +246,9 @@ def _drive(
     store: Store | None,
 ) -> Summary:
     """Drives every conversation, scores as predictions come, and summarises."""
-    name, protocol = made_of["name"], made_of["protocol"]
-    tallies = {made.name: Tally(made, config.repeats) for made in chosen}
-    asked = protocols.find(protocol, **made_of["sampling"])
+    name, protocol = made_of["name"], made_of["protocol"] + ", blind" * config.blind
+    asked = protocols.find(made_of["protocol"], **made_of["sampling"])
+    tallies = {made.name: Tally(made, config.repeats, refusals.readable(asked, config)) for made in chosen}
     jobs = [
         Job(
             made.name,
@@ -260,7 +256,8 @@ def _drive(
             asked,
             config.repeats,
             made.graders,
-            _images(made, roles["model"], store),
+            None if config.blind else _images(made, roles["model"], store),
+            config.blind,
         )
         for made in chosen
     ]
@@ -285,6 +282,9 @@ def _drive(
     if progress:
         progress(None, tallies)
     runner.run(jobs, roles, lambda made, sample: tallies[made].count(sample), ended)
+    if not config.allow_incomplete:
+        for made in chosen:
+            refusals.incomplete(made, tallies[made.name], config.limit is not None)
     reused = sum(getattr(engine, "reused", 0) for engine in roles.values())
     log.info("done in %.1f s, %d answers from the store", time.monotonic() - started, reused)
     return Summary(

@@ -42,6 +42,10 @@ class RunConfig:
     engine: str = "auto"
     judge: str = ""
     limit: int | None = None
+    blind: bool = False
+    """Ask without the images: what the questions alone give away."""
+    allow_incomplete: bool = False
+    """Score what is there of a benchmark whose number means nothing unless it is whole."""
     data: tuple[str, ...] = ()
     out: str = "results/runs"
     batch_size: int = 16

@@ -2,9 +2,12 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from .types import Columns, Conversation, Estimate, ModelInfo, Prediction, Record, Request, Response, Sample
+
+Reading = Literal["text", "boxes", "masks", "likelihoods"]
+"""What of a prediction a rule reads, and what a protocol's predictions hold."""
 
 
 class Engine(Protocol):
@@ -25,6 +28,11 @@ class AnswerProtocol(Protocol):
         """The name on the command line and in every table."""
         ...
 
+    @property
+    def gives(self) -> frozenset[Reading]:
+        """What its predictions hold: a run has the numbers of those rules that read it."""
+        ...
+
     def converse(self, sample: Sample, model: ModelInfo) -> Conversation[Prediction]:
         """The conversation about one sample."""
         ...
@@ -36,6 +44,11 @@ class Grader(Protocol):
     @property
     def name(self) -> str:
         """The key of its verdict in `Prediction.verdicts`."""
+        ...
+
+    @property
+    def to(self) -> str:
+        """The role that it asks: `judge`, `model`."""
         ...
 
     def grade(self, sample: Sample, prediction: Prediction) -> Conversation[Any]:
@@ -68,5 +81,7 @@ class Rule:
     parse: Callable[[Prediction, Sample], Any]
     """Returns the value that the metric measures, or `Unparsed`."""
     metric: "Metric"
-    grounded: bool = False
-    """Whether it reads boxes, so that the model's frame must be declared."""
+    reads: Reading = "text"
+    """`boxes`: the model's frame must be declared."""
+    subsets: tuple[str, ...] | None = None
+    """The subsets its numbers are given for; None: all."""

@@ -33,6 +33,7 @@ def resolved(name: str, asked: AnswerProtocol, roles: Mapping[str, Engine], chos
             for made, name in zip(chosen, config.tasks, strict=True)
         ],
         "limit": config.limit,
+        "blind": config.blind,
         "seed": config.seed,
         "repeats": config.repeats,
         "label": sorted(config.label),

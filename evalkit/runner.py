@@ -32,6 +32,8 @@ class Job:
     graders: Sequence[Grader] = ()
     images: Callable[[Sample], Sequence[Image]] | None = None
     """Fills in the digests and sizes of a sample's images, in the thread that reads samples; None: they are not needed."""
+    blind: bool = False
+    """Whether samples are asked without their images."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +114,8 @@ async def _converse(job: Job, sample: Sample, draw: int, roles: Mapping[str, Eng
         return response
 
     try:
-        prediction = await drive(job.protocol.converse(sample, info), ask)
+        asked = replace(sample, images=()) if job.blind else sample
+        prediction = await drive(job.protocol.converse(asked, info), ask)
         for grader in job.graders:
             verdict = await drive(grader.grade(sample, prediction), ask)
             prediction = replace(prediction, verdicts={**prediction.verdicts, grader.name: verdict})

@@ -9,12 +9,12 @@ import hashlib
 import operator
 from array import array
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from .interfaces import Rule
-from .task import Task
+from .interfaces import Reading, Rule
+from .task import Composite, Task
 from .types import Columns, Estimate, Prediction, Record, Sample, Unparsed
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ UNPARSED, TRUNCATED, REFUSED, MISSING = 1, 2, 4, 8
 FLAGS = {"unparsed": UNPARSED, "truncated": TRUNCATED, "refused": REFUSED, "missing": MISSING}
 FINISHES = {"stop": 0, "length": TRUNCATED, "refused": REFUSED}
 OVERALL = "overall"
+READINGS: tuple[Reading, ...] = ("text", "boxes", "masks", "likelihoods")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +42,7 @@ class _Rows:
     """The records of one rule: `row` says which prediction each belongs to."""
 
     row: "array[int]" = field(default_factory=lambda: array("I"))
-    values: dict[str, "array[float]"] = field(default_factory=dict)
+    values: dict[str, "array[float] | list[Sequence[float]]"] = field(default_factory=dict)
     flags: bytearray = field(default_factory=bytearray)
 
 
@@ -75,15 +76,19 @@ def score(rule: Rule, prediction: Prediction, sample: Sample) -> Scored:
 class Tally:
     """The records of one task, whatever the order in which its predictions come."""
 
-    def __init__(self, task: Task, repeats: int = 1) -> None:
+    def __init__(self, task: Task, repeats: int = 1, gives: Collection[Reading] = READINGS) -> None:
+        """`gives` is what the predictions hold: rules that read anything else have no number."""
         self.task, self.repeats = task, repeats
         self.samples, self.predictions = 0, 0
         self.counts: Counter[str] = Counter()
         self.gaps: list[tuple[str, int, str]] = []
+        self.missing: Counter[str] = Counter()
+        """How many predictions lack a reply, by subset."""
         self._gaps_in: Counter[str] = Counter()
         self._group = array("q")
         self._tagged: dict[str, array[int]] = defaultdict(lambda: array("I"))
-        self._rules: list[tuple[Rule, _Rows]] = [(rule, _Rows()) for rule in task.rules]
+        self._rules: list[tuple[Rule, _Rows]] = [(rule, _Rows()) for rule in task.rules if rule.reads in gives]
+        self._targets: defaultdict[str, Counter[str | int]] = defaultdict(Counter)
         self._draws: dict[str, _Draws] = {}
 
     def count(self, sample: Sample) -> None:
@@ -93,6 +98,8 @@ class Tally:
         self.counts.update(sample.tags)
         if isinstance(sample.target, (str, int)):
             self.counts[f"answer={sample.target}"] += 1
+            for subset in (OVERALL, *sample.tags):
+                self._targets[subset][sample.target] += 1
 
     def gap(self, sample: Sample, draw: int, reason: str) -> None:
         """Notes that no answer came."""
@@ -109,6 +116,8 @@ class Tally:
         self._group.append(cluster(sample.group or sample.id))
         for tag in sample.tags:
             self._tagged[tag].append(row)
+        if prediction.missing:
+            self.missing.update((OVERALL, *sample.tags))
         flags = FINISHES[prediction.finish] | (MISSING if prediction.missing else 0)
         for rule, rows in self._rules:
             scored = score(rule, prediction, sample)
@@ -120,8 +129,8 @@ class Tally:
             for name, number in scored.record.items():
                 column = rows.values.get(name)
                 if column is None:
-                    column = rows.values[name] = array("d")
-                column.append(number)
+                    column = rows.values[name] = array("d") if isinstance(number, float | int) else []
+                column.append(number)  # type: ignore[arg-type]
         if self.repeats > 1:
             draws = self._draws.setdefault(sample.id, _Draws(replace(sample, images=())))
             draws.scored.append(made)
@@ -132,12 +141,40 @@ class Tally:
         """The mean of the first record field of the first rule so far: the score to show while running."""
         for _, rows in self._rules:
             for column in rows.values.values():
-                recent = column[-2000:]
-                return sum(recent) / len(recent)
+                if isinstance(column, array):
+                    recent = column[-2000:]
+                    return sum(recent) / len(recent)
         return None
 
     def numbers(self) -> Iterator[dict[str, Any]]:
-        """One flat row for each subset, rule and estimate: `overall` first, then the tags in order."""
+        """One flat row for each subset, rule and estimate: `overall` first, then the tags in order, then the task's composites.
+
+        Beside each accuracy stands `accuracy_floor`, rule `majority`: what answering every question of the subset alike would give.
+        """
+        made = {composite.metric for composite in self.task.composites}
+        kept = {(composite.metric, subset) for composite in self.task.composites for subset in composite.of}
+        members: dict[tuple[str, str, str], dict[str, Any]] = {}
+        floors: set[str] = set()
+        for row in self._of_subsets():
+            metric, rule, subset = row["metric"], row["rule"], row["subset"]
+            if metric not in made or (metric, subset) in kept:
+                yield row
+            members[metric, rule, subset] = row
+            if metric == "accuracy" and subset not in floors and (targets := self._targets.get(subset)):
+                floors.add(subset)
+                share = max(targets.values()) / targets.total()
+                yield _row(
+                    "accuracy_floor",
+                    "majority",
+                    subset,
+                    Estimate(share, None, None, None, targets.total()),
+                    dict.fromkeys((*FLAGS, "gaps"), 0),
+                )
+        for composite in self.task.composites:
+            for rule in dict.fromkeys(rule for metric, rule, _ in members if metric == composite.metric):
+                yield _composed(composite, rule, [members.get((composite.metric, rule, subset)) for subset in composite.of])
+
+    def _of_subsets(self) -> Iterator[dict[str, Any]]:
         import numpy as np
 
         group = np.frombuffer(self._group, dtype=np.int64)
@@ -147,11 +184,13 @@ class Tally:
                 member = np.zeros(len(group), dtype=bool)
                 member[np.frombuffer(self._tagged[subset], dtype=np.uint32)] = True
             for rule, rows in self._rules:
+                if rule.subsets is not None and subset not in rule.subsets:
+                    continue
                 row = np.frombuffer(rows.row, dtype=np.uint32)
                 inside = slice(None) if member is None else member[row]
-                values = {name: np.frombuffer(column)[inside] for name, column in rows.values.items()}
+                values = {name: _column(column)[inside] for name, column in rows.values.items()}
                 flags = np.frombuffer(rows.flags, dtype=np.uint8)[inside]
-                if len(flags) or self._gaps_in[subset]:
+                if len(flags) or self._gaps_in[subset] or subset == OVERALL:
                     for metric, estimate in rule.metric.summarise(Columns(values, group[row[inside]])).items():
                         yield _row(metric, rule.name, subset, estimate, _counts(flags, self._gaps_in[subset]))
             if self.repeats > 1:
@@ -177,12 +216,33 @@ class Tally:
             flags = np.array(
                 [functools.reduce(operator.or_, (flags[place] for flags in draws.flags), 0) for draws in counted], dtype=np.uint8
             )
-            passed = [max(made[place].record["correct"] for made in draws.scored) for draws in counted]
+            passed = [any(made[place].record["correct"] for made in draws.scored) for draws in counted]
             agreed = [
                 rule.metric.measure(_majority([made[place].value for made in draws.scored]), draws.sample)["correct"] for draws in counted
             ]
             for name, column in (("pass", passed), ("majority", agreed)):
                 yield _row(f"{name}@{self.repeats}", rule.name, subset, share(np.array(column), group), _counts(flags, gaps))
+
+
+def _column(column: "array[float] | list[Sequence[float]]") -> "np.ndarray[Any, Any]":
+    import numpy as np
+
+    if isinstance(column, array):
+        return np.frombuffer(column)
+    lists = np.empty(len(column), dtype=object)
+    for place, numbers in enumerate(column):
+        lists[place] = np.asarray(numbers, dtype=float)
+    return lists
+
+
+def _composed(composite: Composite, rule: str, rows: Sequence[Mapping[str, Any] | None]) -> dict[str, Any]:
+    """The flat row of a composite, its counts those of its members together."""
+    from .stats import combined
+
+    estimates = [Estimate(*(row[name] for name in ("value", "stderr", "low", "high", "n"))) for row in rows if row]
+    missing = [Estimate(None, None, None, None, 0)] * (len(rows) - len(estimates))
+    counts = {name: sum(row[name] for row in rows if row) for name in (*FLAGS, "gaps")}
+    return _row(composite.metric, rule, composite.subset, combined([*estimates, *missing], composite.how), counts)
 
 
 def cluster(name: str) -> int:

@@ -243,8 +243,9 @@ def _response(text: str) -> Response:
         fields["boxes"] = tuple(Box(*box) for box in fields["boxes"])
     if "masks" in fields:
         fields["masks"] = tuple(Mask(counts, Size(*size)) for counts, size in fields["masks"])
-    if "likelihoods" in fields:
-        fields["likelihoods"] = tuple(fields["likelihoods"])
+    for name in ("likelihoods", "labels", "scores"):
+        if name in fields:
+            fields[name] = tuple(fields[name])
     if "attention" in fields:
         fields["attention"] = tuple(tuple(tuple(row) for row in grid) for grid in fields["attention"])
     return Response(**fields)

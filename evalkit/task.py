@@ -13,10 +13,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, Literal
 
 from .data import Data
 from .errors import UserError, did_you_mean
+from .geometry import Box, Mask
 from .interfaces import Grader, Rule
 from .types import AnswerKind, Sample, sha256
 
@@ -26,8 +27,34 @@ class Reply:
     """One reply of a results file in a benchmark's own format."""
 
     sample: str
-    text: str
+    text: str = ""
     role: str = "model"
+    boxes: tuple[Box, ...] = ()
+    """Original pixels."""
+    labels: tuple[str, ...] = ()
+    scores: tuple[float, ...] = ()
+    masks: tuple[Mask, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Composite:
+    """A number that is made of the numbers of several subsets, such as the mean of nine; None where one of them is None.
+
+    A metric that has composites is given for their subsets and for the composites, and for nothing else.
+    """
+
+    subset: str
+    """What the row calls it: `average`, `perception`."""
+    metric: str
+    """The estimate it is made of, under every rule that has it."""
+    of: tuple[str, ...]
+    """The subsets it is made of."""
+    how: Literal["mean", "sum"] = "mean"
+
+
+Export = Callable[[Iterable[tuple[Sample, Mapping[str, Any]]], Path], list[Path]]
+"""Writes the results files of a benchmark into a folder and returns their paths, from samples in the task's order, each with its
+row of predictions.jsonl (`text`, `answer`, `failure`, `missing`, `evidence`, `masks`, `verdicts`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +79,13 @@ class Task:
     """Where the rows and images come from; None where they are made on the fly."""
     published: Mapping[str, int] = field(default_factory=dict)
     """Published counts: `rows`, and by tag or `answer=...`. A mismatch is reported, never mended."""
-    replies: Callable[[Path], Iterable[Reply]] | None = None
-    """Reads the benchmark's own results format; None where there is only evalkit's."""
+    replies: Callable[[Path], Iterable[Reply] | None] | None = None
+    """Reads results in the benchmark's own format; returns None for a file that is not in it. None where there is no such format."""
+    export: Export | None = None
+    """Writes results in the benchmark's own format; None where there is no such format."""
+    composites: tuple[Composite, ...] = ()
+    whole: tuple[str, ...] = ()
+    """Subsets whose numbers mean nothing where a reply is missing: a run that lacks one is refused unless told to go on."""
 
     def __post_init__(self) -> None:
         if not self.name or "/" in self.name:
@@ -62,7 +94,7 @@ class Task:
     @property
     def grounded(self) -> bool:
         """Whether a rule reads boxes, so that the model's frame must be declared."""
-        return any(rule.grounded for rule in self.rules)
+        return any(rule.reads == "boxes" for rule in self.rules)
 
 
 def homes() -> list[Path]:

@@ -6,7 +6,7 @@ becomes a record, records become estimates.
 
 import hashlib
 import json
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
@@ -134,6 +134,8 @@ class Sample:
     """The subsets, besides `overall`, in which the sample counts."""
     group: str = ""
     """The cluster for standard errors, mostly the image; the sample itself where empty."""
+    statements: tuple[str, ...] = ()
+    """What a likelihood protocol compares in place of the option texts, in the order of their letters; the options where empty."""
 
 
 # ---------------------------------------------------------------- requests and responses
@@ -237,11 +239,15 @@ class Response:
     seconds: float = 0.0
     likelihoods: tuple[float, ...] = ()
     boxes: tuple[Box, ...] = ()
-    """Boxes that the engine gave as values (original pixels), as a replay file may."""
+    """Boxes that the engine gave as values (original pixels), as a detector or a replay file may."""
     masks: tuple[Mask, ...] = ()
     attention: tuple[tuple[tuple[float, ...], ...], ...] = ()
     missing: bool = False
     """Whether a replay holds no reply for the sample: scored wrong and counted."""
+    labels: tuple[str, ...] = ()
+    """What each of `boxes` is, where the engine says so."""
+    scores: tuple[float, ...] = ()
+    """How sure the engine is of each of `boxes`, where it says so."""
 
 
 Conversation = Generator[Request, Response, T]
@@ -277,6 +283,10 @@ class Evidence:
     written: tuple[float, float, float, float]
     frame: Frame | None
     box: Box | None
+    label: str = ""
+    """What the reply calls it; empty where it does not say."""
+    score: float | None = None
+    """The confidence of an engine that gives one as a value; None for what is read in a text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -302,6 +312,8 @@ class Prediction:
     operations: tuple[Operation, ...] = ()
     finish: Finish = "stop"
     missing: bool = False
+    likelihoods: tuple[float, ...] = ()
+    """The mean token log-probability of each option, in the order of their letters, where those were asked for."""
     verdicts: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -312,13 +324,15 @@ class Unparsed:
     reason: str
 
 
-Record = Mapping[str, float]
-"""The sufficient statistics of one sample under one rule, such as {"correct": 1} or {"inter": 812, "union": 990}."""
+Record = Mapping[str, "float | Sequence[float]"]
+"""The sufficient statistics of one sample under one rule, such as {"correct": 1} or {"inter": 812, "union": 990}; a list where
+each of several things counts, such as the scores of a sample's detections."""
 
 
 @dataclass(frozen=True, slots=True)
 class Columns:
-    """Records as columns: `values[name]` is a float array (n,), `group` integer cluster codes (n,)."""
+    """Records as columns: `values[name]` is a float array (n,), of lists an object array (n,) of float arrays; `group` holds
+    integer cluster codes (n,)."""
 
     values: "Mapping[str, np.ndarray[Any, Any]]"
     group: "np.ndarray[Any, Any]"

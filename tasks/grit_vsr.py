@@ -64,9 +64,9 @@ def task(variant: str, data: Path | None) -> Task:
         version=1,
         samples=lambda: samples(DATA.folder(data)),
         rules=(
-            Rule("official", official, GroundingIoU(), grounded=True),
-            Rule("rescaled", rescaled, GroundingIoU(), grounded=True),
-            Rule("rescaled", rescaled, BoxMatch(0.5), grounded=True),
+            Rule("official", official, GroundingIoU(), reads="boxes"),
+            Rule("rescaled", rescaled, GroundingIoU(), reads="boxes"),
+            Rule("rescaled", rescaled, BoxMatch(0.5), reads="boxes"),
             Rule("strict", strict, Accuracy()),
         ),
         headline="grounding_iou",

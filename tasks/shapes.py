@@ -121,8 +121,8 @@ def task(variant: str, data: Path | None) -> Task:
         rules=(
             Rule("official", plain_answer, Answers()),
             Rule("strict", strict_answer, Answers()),
-            Rule("official", boxes, GroundingIoU(), grounded=True),
-            Rule("official", boxes, BoxMatch(), grounded=True),
+            Rule("official", boxes, GroundingIoU(), reads="boxes"),
+            Rule("official", boxes, BoxMatch(), reads="boxes"),
         ),
         headline="accuracy",
         kinds=("count", "yes_no", "choice", "boxes"),

@@ -17,7 +17,7 @@ errors types interfaces geometry stats
 data images parsers metrics tools
 protocols graders task config
 engines store
-runner scoring folder manifest
+runner scoring refusals folder manifest
 report
 api
 cli __main__

@@ -79,7 +79,8 @@ def test_table_as_json_has_one_flat_row_a_number(tmp_path: Path, echo: str) -> N
     task = own_task(tmp_path, "*map(row, range(4))")
     evalkit("run", "--model", echo, "--tasks", task, "--out", tmp_path / "out")
     rows = json.loads(evalkit("table", tmp_path / "out", "--format", "json").stdout)
-    assert [row["subset"] for row in rows] == ["overall", "half", "other"]
+    assert [row["subset"] for row in rows if row["rule"] == "strict"] == ["overall", "half", "other"]
+    assert {(row["metric"], row["rule"]) for row in rows} == {("accuracy", "strict"), ("accuracy_floor", "majority")}
     assert list(rows[0]) == [
         *("model", "protocol", "task", "metric", "rule", "subset", "value", "stderr", "low", "high", "n"),
         *("unparsed", "truncated", "refused", "missing", "gaps"),

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from evalkit.errors import UserError
+from evalkit.errors import Refused, UserError
 from evalkit.geometry import Box, Frame, Size, from_original
 from evalkit.protocols import find, names
-from evalkit.types import Image, ModelInfo, Prediction, Request, Response, Sample, Wants
+from evalkit.types import Image, Likelihood, Message, ModelInfo, Prediction, Request, Response, Sample, Wants
 
 PICTURE = Image(Path("a.jpg"), size=Size(640, 480), digest="d")
 COUNT = Sample("1", "How many dogs?", "How many dogs?\nOne number.", (PICTURE,), Wants("count"), 2)
@@ -101,7 +101,7 @@ def test_thoughts_returned_apart_are_part_of_the_reply() -> None:
 
 def test_a_missing_reply_is_missing_whatever_the_protocol() -> None:
     for name in names():
-        prediction = converse(name, COUNT, Response(missing=True))[1]
+        prediction = converse(name, CHOICE, Response(missing=True))[1]
         assert prediction.missing
         assert prediction.answer is None
 
@@ -113,6 +113,25 @@ def test_an_unknown_protocol_names_its_neighbour() -> None:
 
 def test_boxes_given_as_values_are_original_pixels_whatever_the_model_writes_in() -> None:
     given = Response("<answer> 2", boxes=(Box(1, 2, 3, 4),), seen=(Size(1, 1),))
-    for name in names():
+    for name in (name for name in names() if "boxes" in find(name).gives):
         (evidence,) = converse(name, WHERE, given, replace(QWEN, frame=Frame.THOUSAND))[1].evidence
         assert (evidence.frame, evidence.box, evidence.written) == (Frame.ORIGINAL, Box(1, 2, 3, 4), (1, 2, 3, 4))
+
+
+def test_likelihood_takes_the_likeliest_option_and_asks_the_bare_question() -> None:
+    request, prediction = converse("likelihood", CHOICE, Response(likelihoods=(-2.0, -1.5)))
+    assert request.kind == Likelihood((Message("user", (PICTURE, "Which colour?")),), ("red", "blue"))
+    assert (prediction.answer, prediction.likelihoods) == ("B", (-2.0, -1.5))
+    assert converse("likelihood", CHOICE, Response(likelihoods=(-1.5, -1.5)))[1].answer == "A"
+
+
+def test_likelihood_compares_statements_where_there_are_some() -> None:
+    request, _ = converse("likelihood", replace(CHOICE, statements=("It is red.", "It is blue.")), Response(likelihoods=(-1.0, -2.0)))
+    assert request.kind.continuations == ("It is red.", "It is blue.")  # type: ignore[union-attr]
+
+
+def test_likelihood_needs_options() -> None:
+    with pytest.raises(Refused, match="'1' has none: choose another --protocol"):
+        next(find("likelihood").converse(COUNT, QWEN))
+    with pytest.raises(Refused, match="samples nothing: leave out temperature"):
+        find("likelihood", temperature=1.0)

@@ -11,6 +11,7 @@ import pytest
 from evalkit.engines.replay import Replay
 from evalkit.errors import DataError
 from evalkit.geometry import Box, Mask, Size
+from evalkit.task import find
 from evalkit.types import Generate, Message, Request, Response
 
 
@@ -85,14 +86,14 @@ def test_a_row_that_is_no_reply_is_shown_with_its_line(replay: Callable[..., Rep
 def test_several_tasks_need_each_row_to_name_its_own(replay: Callable[..., Replay]) -> None:
     """Ids of two tasks may be the same, and a letter of one is no answer of the other."""
     rows = {"task": "a", "sample": "0", "text": "of a"}, {"task": "b", "sample": "0", "text": "of b"}
-    engine = replay(*rows, tasks=[None, None])
+    engine = replay(*rows, tasks=[find("shapes"), find("shapes:48")])
 
     def text(task: str) -> str:
         return asyncio.run(engine.answer(Request(Generate((Message("user", ("q",)),)), sample=f"{task}/0"))).text
 
     assert (text("a"), text("b"), text("c")) == ("of a", "of b", "")
     with pytest.raises(DataError, match="names the 'task' in each row"):
-        replay({"sample": "0", "text": ""}, tasks=[None, None])
+        replay({"sample": "0", "text": ""}, tasks=[find("shapes"), find("shapes:48")])
 
 
 def test_the_frame_of_text_is_never_assumed_and_boxes_as_values_need_none(replay: Callable[..., Replay]) -> None:

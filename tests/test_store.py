@@ -78,7 +78,19 @@ def test_a_gap_leaves_no_row_and_is_asked_again(tmp_path: Path) -> None:
 
 def test_a_response_comes_back_whole(tmp_path: Path) -> None:
     whole = Response(
-        "t", "length", "r", (Size(3, 4),), 5, 6, 0.5, (-1.5, -2.0), (Box(1, 2, 3, 4),), (Mask("ab", Size(8, 9)),), (((0.5, 0.25),),)
+        "t",
+        "length",
+        "r",
+        (Size(3, 4),),
+        5,
+        6,
+        0.5,
+        (-1.5, -2.0),
+        (Box(1, 2, 3, 4),),
+        (Mask("ab", Size(8, 9)),),
+        (((0.5, 0.25),),),
+        labels=("cup",),
+        scores=(0.9,),
     )
     long = "x" * 500
     asked = request(long, sample="t/1")

@@ -19,6 +19,8 @@ from ..errors import UserError
 @click.option("--engine", help="auto, transformers, replay or plugin.  [default: auto]")
 @click.option("--judge", help="The model that judges answers, where a task needs one.")
 @click.option("--limit", type=int, help="At least this many samples, in whole groups drawn by --seed; the run is marked partial.")
+@click.option("--blind", is_flag=True, default=None, help="Ask without the images: the floor that a score must rise above.")
+@click.option("--allow-incomplete", is_flag=True, default=None, help="Score what is there where a benchmark is refused as incomplete.")
 @click.option("--data", help="A folder with the data, or task=DIR,task=DIR.")
 @click.option("--out", help="Where run folders go.  [default: results/runs]")
 @click.option("--batch-size", type=int, help="Requests a batch of the transformers engine; changes no answer.  [default: 16]")

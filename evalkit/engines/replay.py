@@ -1,10 +1,11 @@
 """`replay:FILE`: replies that were recorded elsewhere, scored as if they had just been given.
 
-evalkit's form is JSON lines: `{"sample": ID, "text": REPLY}`, optionally `turns` (the replies of a conversation in order, in place
-of `text`), `role` (`model` where absent), `task` (needed where several are replayed at once), `boxes` ([x1, y1, x2, y2] in
-original pixels) and `masks` (COCO RLE). Other keys are ignored. Boxes in a reply's text are in the frame that `--frame` says. A
-task that knows its benchmark's own results format reads that too (`Task.replies`). No image is needed on disk, but where that
-frame needs its size; nothing is stored, and a sample without a reply is missing: scored wrong and counted.
+evalkit's form is JSON lines: `{"sample": ID, "text": REPLY}`, optionally `turns` (the replies of a conversation in order, in
+place of `text`), `role` (`model` where absent), `task` (needed where several are replayed at once), `boxes` ([x1, y1, x2, y2]
+in original pixels; with them `labels` and `scores`) and `masks` (COCO RLE). Other keys are ignored. Boxes in a reply's text are
+in the frame that `--frame` says. A task that knows its benchmark's own results format reads that too (`Task.replies`). No image
+is needed on disk, but where that frame needs its size; nothing is stored, and a sample without a reply is missing: scored wrong
+and counted.
 """
 
 import hashlib
@@ -30,10 +31,13 @@ class Turns:
     texts: tuple[str, ...]
     boxes: tuple[Box, ...] = ()
     masks: tuple[Mask, ...] = ()
+    labels: tuple[str, ...] = ()
+    scores: tuple[float, ...] = ()
 
 
 class _Source(Protocol):
     gives_boxes: bool
+    roles: frozenset[str]
 
     def get(self, task: str, sample: str, role: str) -> Turns | None: ...
 
@@ -47,13 +51,16 @@ class Replay:
 
     def __init__(self, path: Path, tasks: list[Task], frame: Frame | None = None) -> None:
         """Reads the whole file once. Raises `DataError` on a row that is not a reply, and on a sample that comes twice."""
-        own = next((task.replies for task in tasks if task.replies), None) if path.suffix != ".jsonl" else None
-        if not (path.exists() if own else path.is_file()):
+        if not path.exists():
             raise UserError(f"no replay file {path}: expected JSON lines of {{'sample': ID, 'text': REPLY}}")
-        if own and len(tasks) > 1:
+        own = next((found for task in tasks if task.replies and (found := task.replies(path)) is not None), None)
+        if own is None and path.is_dir():
+            raise UserError(f"expected a file of replies, got the folder {path}, which is in no results format of {_names(tasks)}")
+        if own is not None and len(tasks) > 1:
             raise UserError(f"{path} holds the replies of one benchmark: run it with that task alone")
-        self._source: _Source = _Listed(own(path), path) if own else _Indexed(path, len(tasks) > 1)
-        digest = hashlib.sha256(path.read_bytes() if path.is_file() else path.name.encode()).hexdigest()
+        self._source: _Source = _Indexed(path, len(tasks) > 1) if own is None else _Listed(own, path)
+        self.roles = self._source.roles
+        digest = _digest(path)
         self.info = ModelInfo(
             name=path.stem,
             fingerprint=f"replay {digest}",
@@ -71,7 +78,8 @@ class Replay:
         if turns is None or request.turn >= len(turns.texts):
             return Response(missing=True)
         last = request.turn == len(turns.texts) - 1
-        return Response(turns.texts[request.turn], boxes=turns.boxes if last else (), masks=turns.masks if last else ())
+        text = turns.texts[request.turn]
+        return Response(text, boxes=turns.boxes, masks=turns.masks, labels=turns.labels, scores=turns.scores) if last else Response(text)
 
     def unknown(self) -> list[str]:
         """The samples of the file that no task asked for, sorted."""
@@ -85,15 +93,15 @@ class Replay:
 class _Listed:
     """Replies in a benchmark's own format, held in memory."""
 
-    gives_boxes = False
-
     def __init__(self, replies: Iterable[Reply], path: Path) -> None:
         self._turns: dict[tuple[str, str], Turns] = {}
         self._asked: set[tuple[str, str]] = set()
         for reply in replies:
             if (reply.sample, reply.role) in self._turns:
                 raise _twice(reply.sample, path)
-            self._turns[reply.sample, reply.role] = Turns((reply.text,))
+            self._turns[reply.sample, reply.role] = Turns((reply.text,), reply.boxes, reply.masks, reply.labels, reply.scores)
+        self.gives_boxes = any(turns.boxes for turns in self._turns.values())
+        self.roles = frozenset(role for _, role in self._turns)
 
     def get(self, task: str, sample: str, role: str) -> Turns | None:
         self._asked.add((sample, role))
@@ -113,6 +121,7 @@ class _Indexed:
         import numpy as np
 
         self._path, self._by_task, self.gives_boxes = path, by_task, False
+        roles: set[str] = set()
         codes, places, at = array("q"), array("q"), 0
         with path.open("rb") as file:
             for number, line in enumerate(file, start=1):
@@ -120,8 +129,10 @@ class _Indexed:
                     row = self._read(line, number)
                     codes.append(_code(row["task"] if by_task else "", row["sample"], row["role"]))
                     places.append(at)
+                    roles.add(row["role"])
                     self.gives_boxes = self.gives_boxes or bool(row["turns"].boxes)
                 at += len(line)
+        self.roles = frozenset(roles)
         order = np.argsort(np.frombuffer(codes, dtype=np.int64), kind="stable")
         sorted_codes = np.frombuffer(codes, dtype=np.int64)[order]
         self._codes, self._places = array("q", sorted_codes.tobytes()), array("q", np.frombuffer(places, dtype=np.int64)[order].tobytes())
@@ -164,13 +175,31 @@ class _Indexed:
             if not all(map(is_finite, boxes)):
                 raise ValueError("a box that is not finite")
             masks = tuple(Mask(m["counts"], Size(m["size"][1], m["size"][0])) for m in row["masks"]) if "masks" in row else ()
+            labels, scores = tuple(map(str, row.get("labels", ()))), tuple(map(float, row.get("scores", ())))
+            if any(values and len(values) != len(boxes) for values in (labels, scores)):
+                raise ValueError("labels or scores that are not as many as the boxes")
         except (ValueError, TypeError, AttributeError, KeyError, IndexError) as error:
             raise DataError(
                 f"expected {{'sample': ID, 'text': REPLY}}, boxes as [x1, y1, x2, y2] and masks as COCO RLE in {place}, "
                 f"got {line[:200].decode('utf-8', 'replace').strip()} ({error})"
             ) from error
-        turns = Turns(tuple(texts), boxes, masks)
+        turns = Turns(tuple(texts), boxes, masks, labels, scores)
         return {"task": row.get("task"), "sample": str(row["sample"]), "role": str(row.get("role", "model")), "turns": turns}
+
+
+def _names(tasks: list[Task]) -> str:
+    return ", ".join(task.name for task in tasks)
+
+
+def _digest(path: Path) -> str:
+    """The sha256 of a file's bytes, or of the names and bytes of a folder's files."""
+    digest = hashlib.sha256()
+    for file in [path] if path.is_file() else sorted(file for file in path.rglob("*") if file.is_file()):
+        digest.update(b"" if file == path else f"{file.relative_to(path).as_posix()}\0{file.stat().st_size}\0".encode())
+        with file.open("rb") as opened:
+            while block := opened.read(1 << 20):
+                digest.update(block)
+    return digest.hexdigest()
 
 
 def _code(task: str, sample: str, role: str) -> int:

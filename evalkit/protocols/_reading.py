@@ -3,19 +3,22 @@
 from collections.abc import Iterable, Sequence
 
 from ..geometry import Box, Frame, Size, to_original
+from ..interfaces import Reading
 from ..types import Evidence, ModelInfo, Operation, Prediction, Response, Sample
 
 Written = tuple[float, float, float, float]
+TEXT_AND_REGIONS: frozenset[Reading] = frozenset({"text", "boxes", "masks"})
+"""What the predictions of a protocol hold whose model replies in text and may point."""
 
 
-def evidence(quadruples: Iterable[Written], sample: Sample, model: ModelInfo, seen: Sequence[Size]) -> tuple[Evidence, ...]:
-    """The boxes a reply wrote about the sample's first image, in the model's declared frame and in original pixels.
+def evidence(written: Iterable[tuple[Written, str]], sample: Sample, model: ModelInfo, seen: Sequence[Size]) -> tuple[Evidence, ...]:
+    """The boxes, each with its label, that a reply wrote about the sample's first image: as written, and in original pixels.
 
-    `box` is None where the frame, or what the frame needs to be converted, is not known.
+    `box` is None where the model's frame, or what the frame needs to be converted, is not known.
     """
     original = sample.images[0].size if sample.images else None
     shown = seen[0] if seen else None
-    return tuple(Evidence(q, model.frame, _box(q, model.frame, original, shown)) for q in quadruples)
+    return tuple(Evidence(q, model.frame, _box(q, model.frame, original, shown), label) for q, label in written)
 
 
 def _box(written: Written, frame: Frame | None, original: Size | None, seen: Size | None) -> Box | None:
@@ -27,7 +30,12 @@ def _box(written: Written, frame: Frame | None, original: Size | None, seen: Siz
 
 def given(response: Response) -> tuple[Evidence, ...]:
     """The boxes that the engine gave as values, in original pixels whatever frame the model writes in."""
-    return tuple(Evidence((box.x1, box.y1, box.x2, box.y2), Frame.ORIGINAL, box) for box in response.boxes)
+    labels = response.labels or ("",) * len(response.boxes)
+    scores = response.scores or (None,) * len(response.boxes)
+    return tuple(
+        Evidence((box.x1, box.y1, box.x2, box.y2), Frame.ORIGINAL, box, label, score)
+        for box, label, score in zip(response.boxes, labels, scores, strict=True)
+    )
 
 
 def prediction(

@@ -1,11 +1,12 @@
 """`direct`: the images, then the benchmark's own wording; the whole reply is the answer."""
 
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, ClassVar
 
-from ..parsers import quadruples
+from ..interfaces import Reading
+from ..parsers import labelled_quadruples
 from ..types import Conversation, Generate, Message, ModelInfo, Prediction, Request, Sample, Sampling
-from ._reading import evidence, given, prediction
+from ._reading import TEXT_AND_REGIONS, evidence, given, prediction
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,13 +15,14 @@ class Direct:
 
     sampling: Sampling = Sampling()
     name: str = "direct"
+    gives: ClassVar[frozenset[Reading]] = TEXT_AND_REGIONS
 
     def converse(self, sample: Sample, model: ModelInfo) -> Conversation[Prediction]:
         """Asks `sample.prompt` and takes the reply as it is."""
         response = yield Request(Generate((Message("user", (*sample.images, sample.prompt)),), self.sampling))
         boxes = given(response)
         if not boxes and "boxes" in sample.wants:
-            boxes = evidence(quadruples(response.text), sample, model, response.seen)
+            boxes = evidence(labelled_quadruples(response.text), sample, model, response.seen)
         return prediction(response, response.text, "", boxes)
 
 

@@ -7,11 +7,12 @@ resized image, InternVL and Qwen3-VL thousandths: the model's declared frame say
 """
 
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, ClassVar
 
+from ..interfaces import Reading
 from ..parsers import integer_quadruples
 from ..types import Conversation, Generate, Message, ModelInfo, Prediction, Request, Sample, Sampling
-from ._reading import evidence, given, prediction
+from ._reading import TEXT_AND_REGIONS, evidence, given, prediction
 
 SUFFIX = (
     " First, think between <think> and </think> while output necessary coordinates needed to answer the question in JSON with key"
@@ -26,6 +27,7 @@ class Grit:
 
     sampling: Sampling = Sampling(max_tokens=1000, stop=("</answer>",))
     name: str = "grit"
+    gives: ClassVar[frozenset[Reading]] = TEXT_AND_REGIONS
 
     def converse(self, sample: Sample, model: ModelInfo) -> Conversation[Prediction]:
         """Asks the bare question, options below it where there are some. A reply without `<answer>` has no answer."""
@@ -33,7 +35,7 @@ class Grit:
         text = f"\nQuestion: {sample.question}{options}{SUFFIX}"
         response = yield Request(Generate((Message("user", (*sample.images, text)),), self.sampling))
         whole = response.reasoning + response.text
-        boxes = given(response) or evidence(integer_quadruples(whole), sample, model, response.seen)
+        boxes = given(response) or evidence(((box, "") for box in integer_quadruples(whole)), sample, model, response.seen)
         _, tag, after = whole.partition("<answer>")
         if not tag:
             return prediction(response, None, "no <answer>", boxes)

@@ -98,7 +98,7 @@ def test_a_reply_without_boxes_is_unparsed_and_scores_zero(tmp_path: Path) -> No
     sample = load(tmp_path)
     for name, metric in (("official", "grounding_iou"), ("rescaled", "grounding_iou"), ("rescaled", "box_match")):
         chosen = rule(name, metric)
-        assert chosen.grounded
+        assert chosen.reads == "boxes"
         assert chosen.parse(Prediction("hot dog", "hot dog"), sample) == Unparsed("no box")
     assert rule("official", "grounding_iou").metric.measure(None, sample) == {"iou": 0.0}
 

@@ -87,7 +87,7 @@ def test_a_reply_without_a_box_or_with_boxes_of_an_unknown_frame_is_unparsed_and
     empty = next(sample for sample in task.samples() if not sample.regions)
     asked = next(sample for sample in task.samples() if sample.wants.kind == "boxes")
     one = Evidence((1, 2, 3, 4), Frame.ORIGINAL, Box(1, 2, 3, 4))
-    for rule in (rule for rule in task.rules if rule.grounded):
+    for rule in (rule for rule in task.rules if rule.reads == "boxes"):
         assert rule.parse(Prediction("", ""), asked) == Unparsed("no box")
         for evidence in ((Evidence((1, 2, 3, 4), None, None),), (one, Evidence((1, 2, 3, 4), None, None))):
             assert rule.parse(Prediction("", "", evidence=evidence), asked) == Unparsed("boxes in an unknown frame")

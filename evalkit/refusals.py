@@ -1,0 +1,59 @@
+"""Runs that would give a number that means something else: refused before they start, or when their numbers are due."""
+
+from collections.abc import Mapping, Sequence
+
+from .config import RunConfig
+from .errors import Refused
+from .geometry import Frame
+from .interfaces import AnswerProtocol, Engine, Reading
+from .scoring import Tally
+from .task import Task
+
+
+def readable(asked: AnswerProtocol, config: RunConfig) -> frozenset[Reading]:
+    """What the predictions of a run hold for rules to read: what the protocol gives, but no regions where no image is shown."""
+    return asked.gives & {"text", "likelihoods"} if config.blind else asked.gives
+
+
+def before(name: str, roles: Mapping[str, Engine], chosen: Sequence[Task], asked: AnswerProtocol, config: RunConfig) -> None:
+    """Checks that the model called `name`, asked so, can be measured by each task.
+
+    Raises:
+        Refused: it cannot; the message says what to give or to choose.
+    """
+    reads, info = readable(asked, config), roles["model"].info
+    for made in chosen:
+        rules = [rule for rule in made.rules if rule.reads in reads]
+        if not rules:
+            raise Refused(f"no rule of task '{made.name}' reads what protocol {asked.name} gives: choose another --protocol")
+        for grader in made.graders:
+            if grader.to not in roles:
+                raise Refused(f"task '{made.name}' needs a {grader.to} for '{grader.name}': name one with --{grader.to} MODEL")
+        if not any(rule.reads == "boxes" for rule in rules):
+            continue
+        if info.frame is None:
+            raise Refused(
+                f"task '{made.name}' scores boxes, and in what frame '{name}' writes them is not known. Say it with "
+                f"--frame {'|'.join(Frame)}, or as `frame = ...` in configs/models/NAME.toml (seen: pixels of the image after "
+                "the processor's resize)"
+            )
+        if info.frame is Frame.SEEN and not info.reads_images:
+            raise Refused(f"'{name}' does not say what size it saw, so boxes in frame 'seen' cannot be placed: convert them before")
+
+
+def incomplete(made: Task, tally: Tally, limited: bool) -> None:
+    """Checks a benchmark that is scored whole or not at all. Rows that a limit left out are not missing, gaps are told elsewhere.
+
+    Raises:
+        Refused: replies or rows are missing; the message says which subsets lack how many.
+    """
+    said = []
+    for subset in made.whole:
+        asked = tally.counts[subset]
+        found, total = asked - tally.missing[subset], max(asked, 0 if limited else made.published.get(subset, 0))
+        if found < total:
+            said.append(f"{subset} has {found} of {total} replies")
+    if said:
+        raise Refused(
+            f"{made.name} is incomplete: {', '.join(said)}. Fill in what is missing, or score what is there with --allow-incomplete"
+        )

@@ -1,18 +1,21 @@
 """Every task's golden file: invented rows in the benchmark's own layout, replies, and what each rule makes of them.
 
-First line: {"task": NAME, "files": {PATH: rows of a .jsonl, or the value of a .json}}. Then lines
-{"sample": ID, "text": REPLY, "rule": {RULE: the first number of its record, or null where the reply is not parsed}}. Replies go
+First line: {"task": NAME, "files": {PATH: rows of a .jsonl, the value of a .json, any text, or {"draw": [width, height]} for an
+image}}. Then lines {"sample": ID, "text": REPLY, "rule": {RULE: the first number of its record, or null where the reply is not
+parsed}}, with "given" (boxes, labels, scores, masks beside the text) and "verdicts" where the task has graders. Replies go
 through the `direct` protocol; boxes in them are in original pixels. Of several rules with one name the first is meant.
 """
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from evalkit import task as tasks
-from evalkit.geometry import Frame
+from evalkit.geometry import Box, Frame, Mask, Size
 from evalkit.protocols.direct import protocol
 from evalkit.types import ModelInfo, Response, Sample, Unparsed
 
@@ -24,16 +27,30 @@ def files_of(head: dict[str, Any], folder: Path) -> None:
     for place, rows in head["files"].items():
         path = folder / place
         path.parent.mkdir(parents=True, exist_ok=True)
+        if isinstance(rows, dict) and "draw" in rows:
+            Image.new("RGB", tuple(rows["draw"]), "gray").save(path)
+            continue
+        if isinstance(rows, str):
+            path.write_text(rows, encoding="utf-8", newline="")
+            continue
         lines = [json.dumps(row) for row in rows] if path.suffix == ".jsonl" else [json.dumps(rows)]
         path.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
-def predict(sample: Sample, text: str) -> Any:
+def predict(sample: Sample, text: str, given: dict[str, Any] | None = None, verdicts: dict[str, Any] | None = None) -> Any:
+    values = dict(given or {})
+    response = Response(
+        text,
+        boxes=tuple(Box(*box) for box in values.get("boxes", ())),
+        labels=tuple(values.get("labels", ())),
+        scores=tuple(values.get("scores", ())),
+        masks=tuple(Mask(mask["counts"], Size(mask["size"][1], mask["size"][0])) for mask in values.get("masks", ())),
+    )
     conversation = protocol().converse(sample, MODEL)
     next(conversation)
     with pytest.raises(StopIteration) as end:
-        conversation.send(Response(text))
-    return end.value.value
+        conversation.send(response)
+    return replace(end.value.value, verdicts=verdicts or {})
 
 
 @pytest.mark.parametrize("path", GOLDEN, ids=lambda path: path.stem)
@@ -46,7 +63,7 @@ def test_every_rule_reads_the_golden_replies_as_written(path: Path, tmp_path: Pa
     got: list[dict[str, Any]] = []
     for case in cases:
         sample = samples[case["sample"]]
-        prediction = predict(sample, case["text"])
+        prediction = predict(sample, case["text"], case.get("given"), case.get("verdicts"))
         values = {name: rules[name].parse(prediction, sample) for name in case["rule"]}
         records = {
             name: None if isinstance(value, Unparsed) else rules[name].metric.measure(value, sample) for name, value in values.items()
@@ -56,10 +73,11 @@ def test_every_rule_reads_the_golden_replies_as_written(path: Path, tmp_path: Pa
 
 
 @pytest.mark.parametrize("path", GOLDEN, ids=lambda path: path.stem)
-def test_no_rule_reads_anything_into_silence(path: Path, tmp_path: Path) -> None:
+def test_no_strict_rule_reads_anything_into_silence(path: Path, tmp_path: Path) -> None:
     head = json.loads(path.read_text(encoding="utf-8").splitlines()[0])
     files_of(head, tmp_path)
     task = tasks.find(head["task"], tmp_path)
-    read = [rule.parse(predict(sample, ""), sample) for sample in task.samples() for rule in task.rules]
+    strict = [rule for rule in task.rules if rule.name == "strict" and rule.reads != "likelihoods"]
+    read = [rule.parse(predict(sample, ""), sample) for sample in task.samples() for rule in strict or task.rules]
     assert read
     assert all(isinstance(value, Unparsed) and value.reason for value in read)

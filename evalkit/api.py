@@ -88,7 +88,7 @@ def run(
     given = {name: str(value) if isinstance(value, Path) else value for name, value in options.items() if value is not None}
     named = str(model) if isinstance(model, str | Path) else ""
     config = build(RunConfig, {"model": named, "tasks": tasks, **given}, "the options of a run")
-    chosen = _tasks(config)
+    chosen = tasks_of(config)
     if config.protocol:
         protocols.find(config.protocol)
     with ExitStack() as stack:
@@ -114,7 +114,7 @@ def score(path: Path, check: bool = False) -> tuple[Summary, list[str]]:
     folder = RunFolder.at(path)
     before, known = folder.summary(), folder.manifest()
     config = manifest.options(known)
-    chosen = _tasks(config)
+    chosen = tasks_of(config)
     gaps = {(f"{entry['task']}/{gap['sample']}", gap["draw"]): gap["reason"] for entry in before["tasks"] for gap in entry["gaps"]}
     with Lock(folder.path), ExitStack() as stack:
         roles: dict[str, Engine] = {}
@@ -165,7 +165,12 @@ def _loaded(model: Any, processor: Any, config: RunConfig) -> engines.Opened:
     return engines.Opened(engine, engine.info.name, "direct")
 
 
-def _tasks(config: RunConfig) -> list[Task]:
+def tasks_of(config: RunConfig) -> list[Task]:
+    """The tasks that the options name, with the data that they name.
+
+    Raises:
+        UserError: there is no such task or data, or one comes twice.
+    """
     chosen = [task.find(name, data_folder(config, name)) for name in config.tasks]
     if len({made.name for made in chosen}) < len(chosen):
         raise UserError(f"expected each task once, got {', '.join(config.tasks)}")
@@ -366,7 +371,7 @@ def _entry(made: Task, typed: str, tally: Tally, config: RunConfig, engine: Engi
     """What the summary says of a task beside its numbers."""
     total = made.published.get("rows")
     partial = config.limit is not None and (total is None or tally.samples < total)
-    notes = [] if partial else check_published(made.name, made.published, tally.counts)
+    notes = [*made.notes, *([] if partial else check_published(made.name, made.published, tally.counts))]
     if made.data and (lock := locked().get(made.name)):
         found = manifest.data(made, config, typed)["fingerprint"]
         if found != lock.fingerprint:

@@ -6,6 +6,7 @@ four a tag, one for what went wrong. Summaries do not depend on the order in whi
 
 import functools
 import hashlib
+import itertools
 import operator
 from array import array
 from collections import Counter, defaultdict
@@ -154,25 +155,24 @@ class Tally:
         made = {composite.metric for composite in self.task.composites}
         kept = {(composite.metric, subset) for composite in self.task.composites for subset in composite.of}
         members: dict[tuple[str, str, str], dict[str, Any]] = {}
-        floors: set[str] = set()
-        for row in self._of_subsets():
-            metric, rule, subset = row["metric"], row["rule"], row["subset"]
-            if metric not in made or (metric, subset) in kept:
-                yield row
-            members[metric, rule, subset] = row
-            if metric == "accuracy" and subset not in floors and (targets := self._targets.get(subset)):
-                floors.add(subset)
-                share = max(targets.values()) / targets.total()
-                yield _row(
-                    "accuracy_floor",
-                    "majority",
-                    subset,
-                    Estimate(share, None, None, None, targets.total()),
-                    dict.fromkeys((*FLAGS, "gaps"), 0),
-                )
+        for subset, rows in itertools.groupby(self._of_subsets(), key=lambda row: str(row["subset"])):
+            told = set()
+            for row in rows:
+                metric = row["metric"]
+                told.add(metric)
+                members[metric, row["rule"], subset] = row
+                if metric not in made or (metric, subset) in kept:
+                    yield row
+            if "accuracy" in told and self._targets[subset]:
+                yield self._floor(subset)
         for composite in self.task.composites:
             for rule in dict.fromkeys(rule for metric, rule, _ in members if metric == composite.metric):
                 yield _composed(composite, rule, [members.get((composite.metric, rule, subset)) for subset in composite.of])
+
+    def _floor(self, subset: str) -> dict[str, Any]:
+        targets = self._targets[subset]
+        estimate = Estimate(max(targets.values()) / targets.total(), None, None, None, targets.total())
+        return _row("accuracy_floor", "majority", subset, estimate, dict.fromkeys((*FLAGS, "gaps"), 0))
 
     def _of_subsets(self) -> Iterator[dict[str, Any]]:
         import numpy as np

@@ -84,6 +84,8 @@ class Task:
     export: Export | None = None
     """Writes results in the benchmark's own format; None where there is no such format."""
     composites: tuple[Composite, ...] = ()
+    notes: tuple[str, ...] = ()
+    """What is to be said beside every number, such as how its data differs from the benchmark's."""
     whole: tuple[str, ...] = ()
     """Subsets whose numbers mean nothing where a reply is missing: a run that lacks one is refused unless told to go on."""
 

@@ -12,14 +12,18 @@ Row (`test_questions.jsonl`; in the JSON beside the image, `bbox` is [[x, y, w, 
      "question_id": "0", "label": "A"}
 
 Metric: the share of right options over 115, 76 and all 191 rows; `overall` is the mean over rows, not over the two categories.
-The authors take the option with the highest likelihood and read no text, so `official` is the rule of the published runs of
-models that reply in text (rekey-vstar, `scripts/compute_tables.py`): the letter of the last "answer: X" line, else the last
-letter A to D that stands alone, in either case, so that an article "a" counts. `strict` is evalkit's parser, which reads no article.
+The authors generate no text: `likelihood` (with `--protocol likelihood`) is their own rule, by which the option with the highest
+mean token log-probability as the reply to the bare question is taken (`vstar_bench_eval.py`). The options compared are the full
+sentences of the JSON beside the image, the short ones of the letters where that file is absent. For models that reply in text,
+`official` is the rule of the published runs (rekey-vstar, `scripts/compute_tables.py`): the letter of the last "answer: X" line,
+else the last letter A to D that stands alone, in either case, so that an article "a" counts. `strict` is evalkit's parser, which
+reads no article.
 
 Headline: accuracy, `official`, overall.
 
 Departures: the published rule looks for the answer line only in runs asked to reason step by step. A reply does not say how
-it was asked, so it is looked for in all; every published run read so far scores the same either way.
+it was asked, so it is looked for in all; every published run read so far scores the same either way. In the JSON the right option
+comes first; here it takes the place of its letter, which changes no likelihood.
 """
 
 import re
@@ -75,7 +79,11 @@ def task(variant: str, data: Path | None) -> Task:
         name="vstar",
         version=1,
         samples=lambda: samples(DATA.folder(data)),
-        rules=(Rule("official", official, Accuracy()), Rule("strict", strict, Accuracy())),
+        rules=(
+            Rule("official", official, Accuracy()),
+            Rule("strict", strict, Accuracy()),
+            Rule("likelihood", likeliest, Accuracy(), reads="likelihoods"),
+        ),
         headline="accuracy",
         kinds=("choice",),
         data=DATA,
@@ -92,6 +100,7 @@ def samples(folder: Path) -> Iterator[Sample]:
         question, options = _parts(row["text"], where)
         if row["label"] not in list("ABCDEFGH"[: len(options)]):
             raise DataError(f"expected a label among {len(options)} options in {where}, got {row['label']!r}")
+        regions, statements = _beside((folder / row["image"]).with_suffix(".json"), "ABCDEFGH".index(row["label"]), len(options), where)
         yield Sample(
             id=str(row["question_id"]),
             question=question,
@@ -100,7 +109,8 @@ def samples(folder: Path) -> Iterator[Sample]:
             wants=Wants("choice"),
             target=row["label"],
             options=options,
-            regions=_regions((folder / row["image"]).with_suffix(".json"), where),
+            regions=regions,
+            statements=statements,
             tags=frozenset({row["category"]}),
             group=row["image"],
         )
@@ -119,6 +129,11 @@ def strict(prediction: Prediction, sample: Sample) -> str | Unparsed:
     return Unparsed(prediction.failure) if prediction.answer is None else parsers.letter(prediction.answer, sample.options)
 
 
+def likeliest(prediction: Prediction, sample: Sample) -> str | Unparsed:
+    """The letter of the likeliest option."""
+    return Unparsed(prediction.failure) if prediction.answer is None else prediction.answer
+
+
 def _parts(text: str, where: str) -> tuple[str, tuple[str, ...]]:
     """The bare question and the option texts of the full wording."""
     lines = text.split("\n")
@@ -128,10 +143,19 @@ def _parts(text: str, where: str) -> tuple[str, tuple[str, ...]]:
     return "\n".join(lines[: found[0][0]]), tuple(match[2] for _, match in found)
 
 
-def _regions(path: Path, where: str) -> tuple[Box, ...]:
-    """The target boxes that lie beside the image; none where that file is absent, as it is in copies without boxes."""
+def _beside(path: Path, right: int, options: int, where: str) -> tuple[tuple[Box, ...], tuple[str, ...]]:
+    """The target boxes and the option sentences that lie beside the image, the right one moved to place `right`.
+
+    Both are empty where that file is absent, as it is in copies without boxes.
+    """
     if not path.is_file():
-        return ()
+        return (), ()
     row = read_json(path)
     require(row, ("bbox",), f"{path} of {where}")
-    return read_boxes(row["bbox"], f"bbox of {path} of {where}", "xywh")
+    boxes, sentences = read_boxes(row["bbox"], f"bbox of {path} of {where}", "xywh"), row.get("options")
+    if sentences is None:
+        return boxes, ()
+    if not isinstance(sentences, list) or len(sentences) != options or not all(isinstance(text, str) for text in sentences):
+        raise DataError(f"expected {options} option sentences in {path}, as in {where}, got {sentences!r:.80}")
+    first, *others = sentences
+    return boxes, (*others[:right], first, *others[right:])

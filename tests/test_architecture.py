@@ -20,6 +20,7 @@ engines store
 runner scoring refusals folder manifest
 report
 api
+export
 cli __main__
 """
 ROW = {name: number for number, row in enumerate(LAYERS.split("\n")) for name in row.split()}

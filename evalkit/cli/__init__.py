@@ -11,6 +11,7 @@ COMMANDS = {
     "show": "Show samples of a run: question, reply, what was read, right or wrong.",
     "score": "Score a run's answers again, without the model.",
     "table": "Print the numbers of runs as one table.",
+    "export": "Write a run's replies in a benchmark's own results format.",
     "data": "Say where a task's data is, whether it is whole, and fetch it.",
 }
 

@@ -6,9 +6,11 @@ from typing import Any
 
 from .. import config
 from ..errors import UserError, did_you_mean
+from ..geometry import Frame
 from ..interfaces import Engine
 from ..task import Task
 
+ANSWERERS = ("oracle", "mute", "guess")
 ENGINES = ("auto", "transformers", "replay", "plugin")
 
 
@@ -22,7 +24,8 @@ class Opened:
 
 
 def open_model(name: str, options: config.RunConfig, tasks: list[Task]) -> Opened:
-    """The engine for `name`: a directory, a hub id, `replay:PATH`, `plugin:FILE:CLASS`, or a name in configs/models.
+    """The engine for `name`: a directory, a hub id, `replay:PATH`, `plugin:FILE:CLASS`, a name in configs/models, or one of the
+    answerers that test a task: `oracle`, `mute`, `guess`.
 
     Raises:
         UserError: there is no such model, or it cannot be loaded.
@@ -46,14 +49,25 @@ def open_model(name: str, options: config.RunConfig, tasks: list[Task]) -> Opene
         if asked:
             engine.info = replace(engine.info, frame=asked)
         return Opened(engine, engine.info.name, "direct")
+    if name in ANSWERERS and not Path(name).is_dir():
+        return Opened(_answerer(name, tasks, asked), name, "direct")
     return _checkpoint(name, options)
+
+
+def _answerer(name: str, tasks: list[Task], frame: Frame | None) -> Engine:
+    from . import scripted
+
+    if name == "mute":
+        return scripted.mute()
+    samples = {f"{task.name}/{sample.id}": sample for task in tasks for sample in task.samples()}
+    return scripted.oracle(samples, frame or Frame.ORIGINAL) if name == "oracle" else scripted.guess(samples)
 
 
 def _checkpoint(name: str, options: config.RunConfig) -> Opened:
     declared = config.model(name)
     if declared is None:
         if not Path(name).is_dir() and ("/" not in name or name.startswith((".", "/")) or name.count("/") != 1):
-            known = [*config.models(), "replay:PATH", "plugin:FILE:CLASS"]
+            known = [*config.models(), *ANSWERERS, "replay:PATH", "plugin:FILE:CLASS"]
             raise UserError(f"no model '{name}': no such directory, and no name in configs/models. {did_you_mean(name, known)}")
         declared = config.ModelConfig(name)
     elif not Path(declared.source).is_dir() and Path(declared.source).is_absolute():

@@ -1,7 +1,7 @@
-"""Engines without weights: a function that replies, and three answerers with a known score (oracle, mute, guess).
+"""Engines without weights: a function that replies, and three answerers with a known score, `--model oracle`, `mute` and `guess`.
 
-The oracle must reach 100% on every task, the mute one be unparsed everywhere, and the guesser land on the chance level;
-whatever else they reach is a fault of the harness, not of a model.
+They test a benchmark, one's own file too: the oracle must reach 100% on every task, the mute one be unparsed everywhere, and the
+guesser land on the chance level; whatever else they reach is a fault of the harness, not of a model.
 """
 
 import json
@@ -11,9 +11,10 @@ from typing import Any
 
 from ..errors import Refused
 from ..geometry import Box, Frame, Size, from_original
-from ..types import Generate, Image, ModelInfo, Request, Response, Sample, images_of
+from ..types import Generate, Image, Likelihood, ModelInfo, Request, Response, Sample, images_of
 from .common import admit
 
+LIKELY = frozenset({"generate", "likelihood"})
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 
@@ -39,27 +40,30 @@ def oracle(samples: Mapping[str, Sample], frame: Frame = Frame.ORIGINAL) -> Scri
         frame: in what it writes boxes. Only `original` does without the images' sizes. What it sees is never resized.
     """
 
-    def reply(request: Request) -> str:
+    def reply(request: Request) -> str | Response:
         sample = _sample(samples, request)
-        wanted = sample.wants.kind
-        if wanted not in ("boxes", "points", "choice", "yes_no", "count", "number", "text"):
-            raise Refused(f"the oracle writes text, and sample '{request.sample}' wants {wanted}")
-        size = _size(sample, request, frame)
-        evidence = [_written(box, frame, size) for box in (sample.target if wanted == "boxes" else sample.regions)]
+        wanted, size = sample.wants.kind, _size(sample, request, frame)
+        if isinstance(request.kind, Likelihood):
+            gold = LETTERS.index(sample.target)
+            return Response(likelihoods=tuple(-1.0 - (place != gold) for place in range(len(request.kind.continuations))))
+        if wanted == "mask":
+            return Response(masks=(sample.target.mask,))
+        evidence = [_written(box, frame, size) for box in sample.regions]
         if wanted == "boxes":
-            answer = json.dumps(evidence)
+            evidence, answer = _detections(sample.target, frame, size)
         elif wanted == "points":
             answer = json.dumps([_written((*point, *point), frame, size)[:2] for point in sample.target])
         else:
             answer = str(sample.target)
         return _in_form(request, answer, evidence)
 
-    return Scripted(reply, ModelInfo("oracle", f"oracle {frame}", frame, reads_images=frame is not Frame.ORIGINAL))
+    info = ModelInfo("oracle", f"oracle {frame}", frame, LIKELY, reads_images=frame is not Frame.ORIGINAL, stored=False)
+    return Scripted(reply, info)
 
 
 def mute() -> Scripted:
     """An engine that says nothing to everything."""
-    return Scripted(lambda request: "", ModelInfo("mute", "mute", Frame.ORIGINAL, reads_images=False))
+    return Scripted(lambda request: "", ModelInfo("mute", "mute", Frame.ORIGINAL, reads_images=False, stored=False))
 
 
 def guess(samples: Mapping[str, Sample]) -> Scripted:
@@ -67,9 +71,12 @@ def guess(samples: Mapping[str, Sample]) -> Scripted:
 
     Boxes and points are in thousandths of the image.
     """
-    info = ModelInfo("guess", "guess", Frame.THOUSAND)
+    info = ModelInfo("guess", "guess", Frame.THOUSAND, LIKELY, stored=False)
 
-    def reply(request: Request) -> str:
+    def reply(request: Request) -> str | Response:
+        if isinstance(request.kind, Likelihood):
+            drawn = random.Random(request.key(info.fingerprint))
+            return Response(likelihoods=tuple(-drawn.random() for _ in request.kind.continuations))
         sample, rng = _sample(samples, request), random.Random(request.key(info.fingerprint))
         xs, ys = sorted(rng.sample(range(1001), 2)), sorted(rng.sample(range(1001), 2))
         box = [xs[0], ys[0], xs[1], ys[1]]
@@ -99,6 +106,14 @@ def _size(sample: Sample, request: Request, frame: Frame) -> Size:
     if size is None and frame is not Frame.ORIGINAL:
         raise Refused(f"expected sample '{request.sample}' to know its image's size for boxes in frame '{frame}', got none")
     return size or Size(1, 1)
+
+
+def _detections(target: Sequence[Any], frame: Frame, size: Size) -> tuple[list[list[float]], str]:
+    """The gold boxes as numbers, and as the JSON that names them where they have labels. Crowds are not boxes of things."""
+    kept = [item for item in target if not getattr(item, "crowd", False)]
+    boxes = [_written(getattr(item, "box", item), frame, size) for item in kept]
+    labels = [getattr(item, "label", "") for item in kept]
+    return boxes, json.dumps([{"bbox_2d": box, "label": label} if label else box for box, label in zip(boxes, labels, strict=True)])
 
 
 def _written(box: Sequence[float], frame: Frame, size: Size) -> list[float]:

@@ -50,9 +50,6 @@ def test_the_oracle_refuses_what_it_has_no_gold_for() -> None:
     unknown = Request(Generate((Message("user", ("?",)),)), sample="task/none")
     with pytest.raises(Refused, match="one of the 64 samples given, got 'task/none'"):
         answer(oracle(SAMPLES), unknown)
-    masked = {"t/0": Sample("0", "?", "?", (), Wants("mask"), None)}
-    with pytest.raises(Refused, match="wants mask"):
-        answer(oracle(masked), Request(Generate((Message("user", ("?",)),)), sample="t/0"))
 
 
 def test_only_the_original_frame_does_without_sizes() -> None:

@@ -42,6 +42,16 @@ def test_target_boxes_are_read_from_the_file_beside_the_image(tmp_path: Path) ->
     assert load(tmp_path)[0].regions == (Box(10, 20, 40, 60), Box(1, 2, 4, 6))
 
 
+def test_the_right_sentence_takes_the_place_of_its_letter(tmp_path: Path) -> None:
+    (tmp_path / "relative_position").mkdir()
+    beside = tmp_path / "relative_position" / "sa_1.json"
+    beside.write_text('{"bbox": [[10, 20, 30, 40]], "options": ["The cup is right of it.", "The cup is left of it."]}')
+    assert load(tmp_path)[0].statements == ("The cup is left of it.", "The cup is right of it.")
+    beside.write_text('{"bbox": [[10, 20, 30, 40]], "options": ["The cup is right of it."]}')
+    with pytest.raises(DataError, match=r"expected 2 option sentences in .*sa_1\.json"):
+        load(tmp_path)
+
+
 @pytest.mark.parametrize("content", ['{"bbox": [[1, 2]]}', '{"bbox": 3}', "[1, 2]", '{"bbox": [["a", 1, 2, 3]]}', "{}"])
 def test_target_boxes_that_are_none_are_named_with_file_and_row(tmp_path: Path, content: str) -> None:
     (tmp_path / "relative_position").mkdir()

@@ -7,12 +7,12 @@ through the `direct` protocol; boxes in them are in original pixels. Of several 
 """
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from PIL import Image
 
 from evalkit import task as tasks
 from evalkit.geometry import Box, Frame, Mask, Size
@@ -21,20 +21,6 @@ from evalkit.types import ModelInfo, Response, Sample, Unparsed
 
 GOLDEN = sorted((Path(__file__).parents[1] / "golden").glob("*.jsonl"))
 MODEL = ModelInfo("golden", "golden", Frame.ORIGINAL)
-
-
-def files_of(head: dict[str, Any], folder: Path) -> None:
-    for place, rows in head["files"].items():
-        path = folder / place
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if isinstance(rows, dict) and "draw" in rows:
-            Image.new("RGB", tuple(rows["draw"]), "gray").save(path)
-            continue
-        if isinstance(rows, str):
-            path.write_text(rows, encoding="utf-8", newline="")
-            continue
-        lines = [json.dumps(row) for row in rows] if path.suffix == ".jsonl" else [json.dumps(rows)]
-        path.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 def predict(sample: Sample, text: str, given: dict[str, Any] | None = None, verdicts: dict[str, Any] | None = None) -> Any:
@@ -54,10 +40,9 @@ def predict(sample: Sample, text: str, given: dict[str, Any] | None = None, verd
 
 
 @pytest.mark.parametrize("path", GOLDEN, ids=lambda path: path.stem)
-def test_every_rule_reads_the_golden_replies_as_written(path: Path, tmp_path: Path) -> None:
+def test_every_rule_reads_the_golden_replies_as_written(path: Path, golden_data: Callable[[Path], Path]) -> None:
     head, *cases = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-    files_of(head, tmp_path)
-    task = tasks.find(head["task"], tmp_path)
+    task = tasks.find(head["task"], golden_data(path))
     samples = {sample.id: sample for sample in tasks.checked(task.samples(), task.name)}
     rules = {rule.name: rule for rule in reversed(task.rules)}
     got: list[dict[str, Any]] = []
@@ -73,10 +58,9 @@ def test_every_rule_reads_the_golden_replies_as_written(path: Path, tmp_path: Pa
 
 
 @pytest.mark.parametrize("path", GOLDEN, ids=lambda path: path.stem)
-def test_no_strict_rule_reads_anything_into_silence(path: Path, tmp_path: Path) -> None:
+def test_no_strict_rule_reads_anything_into_silence(path: Path, golden_data: Callable[[Path], Path]) -> None:
     head = json.loads(path.read_text(encoding="utf-8").splitlines()[0])
-    files_of(head, tmp_path)
-    task = tasks.find(head["task"], tmp_path)
+    task = tasks.find(head["task"], golden_data(path))
     strict = [rule for rule in task.rules if rule.name == "strict" and rule.reads != "likelihoods"]
     read = [rule.parse(predict(sample, ""), sample) for sample in task.samples() for rule in strict or task.rules]
     assert read

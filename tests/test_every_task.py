@@ -1,0 +1,81 @@
+"""An oracle, a mute and a guesser on every task found on disk, over the data of its golden file; a file of one's own too."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import evalkit
+from evalkit import task as tasks
+
+GOLDEN = {path.stem: path for path in sorted((Path(__file__).parent / "golden").glob("*.jsonl"))}
+BEST = {"accuracy": 1.0, "accuracy_plus": 1.0, "score": 200.0, "giou": 1.0, "ciou": 1.0, "ap": 1.0, "nms_ap": 1.0, "grounding_iou": 1.0}
+"""The best value of the estimates that a headline or its like may be."""
+
+OWN = '''"""A task of a stranger's."""
+from evalkit import Accuracy, Rule, Sample, Task, Unparsed, Wants, parsers
+
+VARIANTS = ()
+DATA = None
+
+
+def read(prediction, sample):
+    return parsers.letter(prediction.answer, sample.options) if prediction.answer is not None else Unparsed(prediction.failure)
+
+
+def task(variant, data):
+    return Task("own", 1, samples, (Rule("strict", read, Accuracy()),), "accuracy", ("choice",))
+
+
+def samples():
+    for i in range(400):
+        yield Sample(str(i), "Which?", "Which? (A) a (B) b (C) c", (), Wants("choice"), "ABC"[i % 3], options=("a", "b", "c"))
+'''
+
+Run = Callable[[str], list[dict[str, Any]]]
+
+
+def test_every_task_that_reads_data_has_a_golden_file() -> None:
+    reading = {name for name in tasks.names() if tasks.module(name).DATA is not None}
+    assert reading == set(GOLDEN)
+
+
+@pytest.fixture(params=GOLDEN)
+def run(request: pytest.FixtureRequest, golden_data: Callable[[Path], Path], tmp_path: Path) -> Run:
+    """Runs a built-in answerer over a task's golden data and returns the flat rows of its strict rules, of all where it has none."""
+    golden = GOLDEN[request.param]
+    name = json.loads(golden.read_text(encoding="utf-8").splitlines()[0])["task"]
+    data = golden_data(golden)
+
+    def answered(model: str) -> list[dict[str, Any]]:
+        judge = {"judge": model} if tasks.find(name, data).graders else {}
+        summary = evalkit.run(model, name, data=str(data), out=tmp_path / "out", allow_incomplete=True, **judge)
+        assert summary.complete
+        strict = [row for row in summary.numbers if row["rule"] == "strict"]
+        return strict or [row for row in summary.numbers if row["rule"] != "majority"]
+
+    return answered
+
+
+def test_the_oracle_is_right_about_everything(run: Run) -> None:
+    rows = [row for row in run("oracle") if row["metric"] in BEST and row["value"] is not None]
+    assert rows
+    assert {(row["metric"], row["subset"]): row["value"] for row in rows} == {
+        (row["metric"], row["subset"]): pytest.approx(BEST[row["metric"]], abs=2e-5) for row in rows
+    }
+
+
+def test_the_mute_says_nothing_and_scores_nothing(run: Run) -> None:
+    rows = [row for row in run("mute") if row["metric"] in BEST and row["n"]]
+    assert rows
+    assert [row for row in rows if row["value"] or row["unparsed"] != row["n"]] == []
+
+
+def test_a_file_of_ones_own_is_put_to_the_same_test(tmp_path: Path) -> None:
+    path = tmp_path / "own.py"
+    path.write_text(OWN)
+    rows = {model: evalkit.run(model, str(path), out=tmp_path / "out").numbers[0] for model in ("oracle", "mute", "guess")}
+    assert (rows["oracle"]["value"], rows["mute"]["value"], rows["mute"]["unparsed"]) == (1.0, 0.0, 400)
+    assert rows["guess"]["low"] < 1 / 3 < rows["guess"]["high"]

@@ -132,6 +132,8 @@ def score(path: Path, check: bool = False) -> tuple[Summary, list[str]]:
             if roles[role].info.fingerprint != info.fingerprint:
                 raise Refused(f"{getattr(config, role)} is not what it was when {path} was made: run `evalkit run` on it anew")
         rows = None if check else Rows(folder)
+        if rows:
+            stack.callback(rows.close)
         summary = _drive(folder, roles, known, chosen, config, rows, None, store)
         if rows:
             rows.keep()
@@ -222,6 +224,7 @@ def _evaluate(
         made_of = manifest.build(opened.name, asked, sampling, roles, chosen, config, command)
         folder.write("manifest.json", made_of)
         rows = Rows(folder)
+        stack.callback(rows.close)
         summary = _drive(folder, roles, made_of, chosen, config, rows, progress, stores[0] if opened.engine.info.stored else None)
         rows.keep()
         folder.write("summary.json", summary.as_json())

@@ -100,7 +100,7 @@ class Rows:
         }
         if prediction.evidence:
             row["evidence"] = [_evidence(item) for item in prediction.evidence]
-        for name in ("masks", "operations", "verdicts"):
+        for name in ("masks", "operations", "likelihoods", "verdicts"):
             if getattr(prediction, name):
                 row[name] = getattr(prediction, name)
         self._files["predictions.jsonl"].write(_encode(row) + "\n")
@@ -117,10 +117,15 @@ class Rows:
             }
             self._files["records.jsonl"].write(_encode(record) + "\n")
 
+    def close(self) -> None:
+        """Closes the files; unless they are kept, the rows of the last whole run stay."""
+        for file in self._files.values():
+            file.close()
+
     def keep(self) -> None:
         """Closes the files and puts them in place."""
-        for name, file in self._files.items():
-            file.close()
+        self.close()
+        for name in self._files:
             (self._folder.path / f"{name}.part").replace(self._folder.path / name)
 
 
@@ -128,4 +133,5 @@ _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), default=re
 
 
 def _evidence(item: Evidence) -> dict[str, Any]:
-    return {"written": item.written, "frame": item.frame, "box": item.box}
+    told: dict[str, Any] = {"written": item.written, "frame": item.frame, "box": item.box}
+    return told | ({"label": item.label} if item.label else {}) | ({"score": item.score} if item.score is not None else {})

@@ -6,7 +6,7 @@ from .config import RunConfig
 from .errors import Refused
 from .geometry import Frame
 from .interfaces import AnswerProtocol, Engine, Reading
-from .scoring import Tally
+from .scoring import OVERALL, Tally
 from .task import Task
 
 
@@ -25,7 +25,12 @@ def before(name: str, roles: Mapping[str, Engine], chosen: Sequence[Task], asked
     for made in chosen:
         rules = [rule for rule in made.rules if rule.reads in reads]
         if not rules:
-            raise Refused(f"no rule of task '{made.name}' reads what protocol {asked.name} gives: choose another --protocol")
+            why = (
+                "scores regions only, which say nothing without an image: leave out --blind"
+                if config.blind
+                else (f"has no rule that reads what protocol {asked.name} gives: choose another --protocol")
+            )
+            raise Refused(f"task '{made.name}' {why}")
         for grader in made.graders:
             if grader.to not in roles:
                 raise Refused(f"task '{made.name}' needs a {grader.to} for '{grader.name}': name one with --{grader.to} MODEL")
@@ -49,10 +54,10 @@ def incomplete(made: Task, tally: Tally, limited: bool) -> None:
     """
     said = []
     for subset in made.whole:
-        asked = tally.counts[subset]
-        found, total = asked - tally.missing[subset], max(asked, 0 if limited else made.published.get(subset, 0))
-        if found < total:
-            said.append(f"{subset} has {found} of {total} replies")
+        asked, missing = tally.lacking(subset)
+        total = max(asked, 0 if limited else made.published.get("rows" if subset == OVERALL else subset, 0))
+        if asked - missing < total:
+            said.append(f"{subset} has {asked - missing} of {total} replies")
     if said:
         raise Refused(
             f"{made.name} is incomplete: {', '.join(said)}. Fill in what is missing, or score what is there with --allow-incomplete"

@@ -117,7 +117,7 @@ async def _converse(job: Job, sample: Sample, draw: int, roles: Mapping[str, Eng
         asked = replace(sample, images=()) if job.blind else sample
         prediction = await drive(job.protocol.converse(asked, info), ask)
         for grader in job.graders:
-            verdict = await drive(grader.grade(sample, prediction), ask)
+            verdict = await drive(grader.grade(asked, prediction), ask)
             prediction = replace(prediction, verdicts={**prediction.verdicts, grader.name: verdict})
     except (Gap, ImageError) as error:
         return Outcome(job.task, sample, draw, None, str(error) or type(error).__name__, spent)

@@ -83,8 +83,7 @@ class Tally:
         self.samples, self.predictions = 0, 0
         self.counts: Counter[str] = Counter()
         self.gaps: list[tuple[str, int, str]] = []
-        self.missing: Counter[str] = Counter()
-        """How many predictions lack a reply, by subset."""
+        self._missing: dict[str, frozenset[str]] = {}
         self._gaps_in: Counter[str] = Counter()
         self._group = array("q")
         self._tagged: dict[str, array[int]] = defaultdict(lambda: array("I"))
@@ -118,7 +117,7 @@ class Tally:
         for tag in sample.tags:
             self._tagged[tag].append(row)
         if prediction.missing:
-            self.missing.update((OVERALL, *sample.tags))
+            self._missing[sample.id] = sample.tags
         flags = FINISHES[prediction.finish] | (MISSING if prediction.missing else 0)
         for rule, rows in self._rules:
             scored = score(rule, prediction, sample)
@@ -137,6 +136,11 @@ class Tally:
             draws.scored.append(made)
             draws.flags.append([flags | _unparsed(scored, prediction) for scored in made])
         return made
+
+    def lacking(self, subset: str) -> tuple[int, int]:
+        """How many samples a subset has as the data has it, and how many of them lack a reply."""
+        missing = sum(subset == OVERALL or subset in tags for tags in self._missing.values())
+        return self.samples if subset == OVERALL else self.counts[subset], missing
 
     def running(self) -> float | None:
         """The mean of the first record field of the first rule so far: the score to show while running."""
@@ -159,9 +163,9 @@ class Tally:
             told = set()
             for row in rows:
                 metric = row["metric"]
-                told.add(metric)
                 members[metric, row["rule"], subset] = row
                 if metric not in made or (metric, subset) in kept:
+                    told.add(metric)
                     yield row
             if "accuracy" in told and self._targets[subset]:
                 yield self._floor(subset)
@@ -209,6 +213,8 @@ class Tally:
         gaps = sum(len(draws.flags) < self.repeats for draws in whole)
         whole = [draws for draws in whole if len(draws.flags) == self.repeats]
         for place, (rule, _) in enumerate(self._rules):
+            if rule.subsets is not None and subset not in rule.subsets:
+                continue
             counted = [draws for draws in whole if "correct" in draws.scored[0][place].record]
             if not counted and not gaps:
                 continue

@@ -12,7 +12,7 @@ K. M. Wolter, *Introduction to Variance Estimation* (1985), for random groups an
 
 import math
 import operator
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -95,7 +95,7 @@ def wilson(value: float, n: float) -> tuple[float, float]:
     return low, 1.0 if value == 1 else (centre + half) / scale
 
 
-def mean(values: "ArrayLike", group: "ArrayLike", *, bounded: bool = False) -> Estimate:
+def mean(values: "ArrayLike", group: "ArrayLike", *, bounded: bool = False, resamples: int = RESAMPLES) -> Estimate:
     """The mean of `values`, with the clustered standard error and a clustered bootstrap interval; see `ratio`.
 
     `bounded` says that every value is in [0, 1].
@@ -108,10 +108,12 @@ def mean(values: "ArrayLike", group: "ArrayLike", *, bounded: bool = False) -> E
     """
     import numpy as np
 
-    return ratio(values, np.ones(np.size(values)), group, bounded=bounded)
+    return ratio(values, np.ones(np.size(values)), group, bounded=bounded, resamples=resamples)
 
 
-def ratio(numerator: "ArrayLike", denominator: "ArrayLike", group: "ArrayLike", *, bounded: bool = False) -> Estimate:
+def ratio(
+    numerator: "ArrayLike", denominator: "ArrayLike", group: "ArrayLike", *, bounded: bool = False, resamples: int = RESAMPLES
+) -> Estimate:
     """The sum of `numerator` over that of `denominator` (not negative), with a clustered bootstrap interval.
 
     The standard error is the linearised one between clusters, times sqrt(clusters / (clusters - 1)). The value is None where
@@ -129,7 +131,7 @@ def ratio(numerator: "ArrayLike", denominator: "ArrayLike", group: "ArrayLike", 
     import numpy as np
 
     sums = cluster_sums(group, numerator, denominator)
-    estimate = bootstrap(operator.truediv, sums, np.size(group))
+    estimate = bootstrap(operator.truediv, sums, np.size(group), resamples)
     if estimate.value is None or np.count_nonzero(sums[1]) < 2:
         return replace(estimate, stderr=None, low=None, high=None)
     if bounded and estimate.low is None:
@@ -189,7 +191,7 @@ def cluster_sums(group: "ArrayLike", *columns: "ArrayLike") -> "Array":
     return sums[:, np.lexsort(sums)]
 
 
-def bootstrap(statistic: Callable[..., Any], sums: "Array", n: int) -> Estimate:
+def bootstrap(statistic: Callable[..., Any], sums: "Array", n: int, resamples: int = RESAMPLES) -> Estimate:
     """The statistic of the summed columns, with a percentile interval and standard error from resampled clusters.
 
     `statistic` takes one array for each row of `sums` (see `cluster_sums`), all of one shape, and returns an array of that
@@ -211,32 +213,128 @@ def bootstrap(statistic: Callable[..., Any], sums: "Array", n: int) -> Estimate:
             return Estimate(None, None, None, None, n)
         if sums.shape[1] < 2:
             return Estimate(value, None, None, None, n)
-        drawn = statistic(*_resampled(sums))
-    drawn = drawn[np.isfinite(drawn)]
-    stderr = float(drawn.std(ddof=1))
-    low, high = np.quantile(drawn, [0.025, 0.975]).tolist()
+        drawn = statistic(*_resampled(sums, resamples))
+    return from_resamples(value, drawn, n)
+
+
+def paired_difference(first: "ArrayLike", second: "ArrayLike", group: "ArrayLike", *, resamples: int = RESAMPLES) -> Estimate:
+    """The mean of `second` - `first` over samples that both answered, with the clustered error and bootstrap interval of a `mean`.
+
+    Both are resampled together: what makes a cluster hard for both cancels, so that the interval is that of the difference and
+    not of two independent means. Error and interval are None for a single cluster, the interval also where all clusters agree.
+
+    >>> estimate = paired_difference([0, 0, 1, 1], [0, 1, 1, 1], [0, 1, 2, 3])
+    >>> estimate.value, estimate.stderr, estimate.n
+    (0.25, 0.25, 4)
+    """
+    import numpy as np
+
+    return mean(np.subtract(second, first, dtype=float), group, resamples=resamples)
+
+
+def paired_bootstrap(
+    statistic: Callable[..., Any],
+    first: Sequence["ArrayLike"],
+    second: Sequence["ArrayLike"],
+    group: "ArrayLike",
+    *,
+    resamples: int = RESAMPLES,
+) -> Estimate:
+    """How much a statistic of sums is higher for `second` than for `first`, by `bootstrap`; `n` counts the samples.
+
+    `first` and `second` hold the columns that the statistic takes, of the same samples in the same order. Each resample draws
+    the same clusters for both. Undefined where either is.
+
+    >>> estimate = paired_bootstrap(operator.truediv, ([1, 1, 2], [2, 2, 2]), ([1, 2, 2], [2, 2, 2]), [0, 1, 2])
+    >>> round(estimate.value, 3), estimate.low, estimate.high, estimate.n
+    (0.167, 0.0, 0.5, 3)
+    """
+    import numpy as np
+
+    def difference(*columns: "Array") -> Any:
+        return statistic(*columns[len(first) :]) - statistic(*columns[: len(first)])
+
+    return bootstrap(difference, cluster_sums(group, *first, *second), np.size(group), resamples)
+
+
+def from_resamples(value: float, drawn: "ArrayLike", n: int) -> Estimate:
+    """The estimate of a statistic that is `value`, and `drawn` (resamples,) in resamples of the clusters; see `bootstrap`.
+
+    Resamples that are not finite are left out; error and interval are None where fewer than two are left.
+
+    >>> estimate = from_resamples(0.5, [0.25, 0.75, float("nan"), 0.5, 0.5], 4)
+    >>> estimate.low, estimate.high, round(estimate.stderr, 3)
+    (0.26875, 0.73125, 0.204)
+    """
+    import numpy as np
+
+    finite = np.asarray(drawn, dtype=float)
+    finite = finite[np.isfinite(finite)]
+    if len(finite) < 2:
+        return Estimate(value, None, None, None, n)
+    stderr = float(finite.std(ddof=1))
+    low, high = np.quantile(finite, [0.025, 0.975]).tolist()
     if math.isclose(low, high):
         return Estimate(value, stderr, None, None, n)
     return Estimate(value, stderr, min(low, value), max(high, value), n)
 
 
-def _resampled(sums: "Array") -> "Array":
-    """The summed columns of each resample, (columns, RESAMPLES). Clusters with the same sums must be neighbours to be quick."""
+def resample_weights(group: "ArrayLike", *columns: "Array | Sequence[Any]", resamples: int = RESAMPLES) -> "Array":
+    """How often each resample draws each cluster, int (resamples, clusters), the clusters in the order of `np.unique(group)`.
+
+    For a statistic that is no function of sums, such as average precision: it is computed anew with each record counted as
+    often as its cluster is drawn, and `from_resamples` makes the estimate of it. `columns` are what the records hold, floats
+    or lists of them; clusters are told apart by these alone, so that neither the order of records nor the codes of clusters
+    change how often one of a given content is drawn. Without columns the order of the codes decides.
+
+    >>> weights = resample_weights([7, 3, 7], [0.1, 0.2, 0.3], resamples=1000)
+    >>> weights.shape, set(weights.sum(axis=1).tolist())
+    ((1000, 2), {2})
+    >>> bool((weights == resample_weights([1, 2, 1], [0.3, 0.2, 0.1], resamples=1000)[:, ::-1]).all())
+    True
+    """
     import numpy as np
 
-    generator = np.random.Generator(np.random.PCG64(SEED))
-    units = sums.shape[1]
+    codes, code = np.unique(np.asarray(group), return_inverse=True)
+    content: list[list[tuple[bytes, ...]]] = [[] for _ in codes]
+    for row, place in enumerate(code):
+        content[place].append(tuple(np.asarray(column[row], dtype=float).tobytes() for column in columns))
+    order = sorted(range(len(codes)), key=lambda place: sorted(content[place]))
+    weights = np.zeros((resamples, len(codes)), dtype=np.int32)
+    for part, picks in _picks(_generator(), len(codes), resamples):
+        cell = picks + len(codes) * np.arange(len(picks))[:, None]
+        weights[part, order] = np.bincount(cell.ravel(), minlength=cell.size).reshape(cell.shape)
+    return weights
+
+
+def _resampled(sums: "Array", resamples: int) -> "Array":
+    """The summed columns of each resample, (columns, resamples). Clusters with the same sums must be neighbours to be quick."""
+    import numpy as np
+
+    generator, units = _generator(), sums.shape[1]
     first = np.flatnonzero(np.append(True, (sums[:, 1:] != sums[:, :-1]).any(axis=0)))
-    if len(first) <= min(units / 16, DRAWS_AT_ONCE / RESAMPLES):
+    if len(first) <= min(units / 16, DRAWS_AT_ONCE / resamples):
         # How often each of a few distinct clusters is drawn is multinomial: the same bootstrap, without drawing one by one.
-        times = generator.multinomial(units, np.diff(np.append(first, units)) / units, size=RESAMPLES)
+        times = generator.multinomial(units, np.diff(np.append(first, units)) / units, size=resamples)
         return np.stack([(times * column[first]).sum(axis=1) for column in sums])
     if units > MOST_CLUSTERS:
         member = generator.permutation(units) % MOST_CLUSTERS
         sums, units = np.stack([np.bincount(member, weights=column) for column in sums]), MOST_CLUSTERS
-    drawn = np.empty((len(sums), RESAMPLES))
-    step = max(DRAWS_AT_ONCE // units, 1)
-    for start in range(0, RESAMPLES, step):
-        picks = generator.integers(units, size=(min(step, RESAMPLES - start), units))
-        drawn[:, start : start + step] = [column[picks].sum(axis=1) for column in sums]
+    drawn = np.empty((len(sums), resamples))
+    for part, picks in _picks(generator, units, resamples):
+        drawn[:, part] = [column[picks].sum(axis=1) for column in sums]
     return drawn
+
+
+def _generator() -> "np.random.Generator":
+    import numpy as np
+
+    return np.random.Generator(np.random.PCG64(SEED))
+
+
+def _picks(generator: "np.random.Generator", units: int, resamples: int) -> Iterator[tuple[slice, "Array"]]:
+    """Which units each resample draws, (resamples, units), a part of the resamples at a time."""
+    step = max(DRAWS_AT_ONCE // max(units, 1), 1)
+    for start in range(0, resamples if units else 0, step):
+        part = slice(start, min(start + step, resamples))
+        yield part, generator.integers(units, size=(part.stop - start, units))

@@ -1,16 +1,18 @@
 """What stands beside a score is counted rule by rule, and no order of arrival changes a number."""
 
 import random
+from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import pytest
 
-from evalkit.interfaces import Rule
+from evalkit.interfaces import Reading, Rule
 from evalkit.metrics.choice import Accuracy
 from evalkit.parsers import yes_no
 from evalkit.scoring import Tally, cluster
-from evalkit.task import Task
-from evalkit.types import Prediction, Sample, Unparsed, Wants
+from evalkit.task import Composite, Task
+from evalkit.types import Columns, Estimate, Prediction, Record, Sample, Unparsed, Wants
 
 
 def strict(prediction: Prediction, sample: Sample) -> Any:
@@ -26,6 +28,13 @@ TASK = Task("t", 1, lambda: iter(()), (Rule("official", literal, Accuracy()), Ru
 
 def sample(i: int, tag: str = "even") -> Sample:
     return Sample(str(i), "q", "q", (), Wants("yes_no"), "yes", tags=frozenset({tag}), group=f"g{i // 2}")
+
+
+def asked(rules: tuple[Rule, ...], *composites: Composite) -> Task:
+    return Task("t", 1, lambda: iter(()), rules, "accuracy", ("yes_no",), composites=composites)
+
+
+STRICT = Rule("strict", strict, Accuracy())
 
 
 def rows(tally: Tally) -> dict[tuple[str, str, str], dict[str, Any]]:
@@ -109,3 +118,175 @@ def test_gaps_stand_beside_a_number_even_where_there_is_nothing_else() -> None:
     for subset in ("overall", "odd"):
         row = rows(tally)["accuracy", "strict", subset]
         assert (row["value"], row["n"], row["gaps"]) == (None, 0, 1)
+
+
+AVERAGE = Composite("average", "accuracy", ("even", "odd"), "mean")
+TOTAL = Composite("total", "accuracy", ("even", "odd"), "sum")
+
+
+def answered(task: Task, replies: Mapping[str, list[str]], gives: frozenset[Reading] | None = None) -> Tally:
+    """A tally of yes-or-no replies by tag; the right answer is always yes, and every sample is its own cluster."""
+    tally = Tally(task, **({} if gives is None else {"gives": gives}))
+    for tag, texts in replies.items():
+        for text in texts:
+            one = Sample(f"{tag}{tally.samples}", "q", "q", (), Wants("yes_no"), "yes", tags=frozenset({tag}))
+            tally.count(one)
+            tally.add(one, Prediction(text, text))
+    return tally
+
+
+def test_composites_are_the_sum_and_the_plain_mean_of_their_subsets() -> None:
+    found = rows(answered(asked((STRICT,), AVERAGE, TOTAL), {"even": ["yes"] * 9 + ["no"], "odd": ["yes", "hm"], "other": ["no"]}))
+    average, total, even, odd = (found["accuracy", "strict", subset] for subset in ("average", "total", "even", "odd"))
+    assert (even["value"], odd["value"]) == (0.9, 0.5)
+    assert (average["value"], total["value"]) == (pytest.approx(0.7), pytest.approx(1.4))
+    assert total["stderr"] == pytest.approx(2 * average["stderr"]) == pytest.approx((even["stderr"] ** 2 + odd["stderr"] ** 2) ** 0.5)
+    for row in (average, total):
+        assert (row["n"], row["unparsed"]) == (12, 1)
+        assert row["low"] < row["value"] < row["high"]
+
+
+def test_a_composite_is_null_where_one_of_its_subsets_has_no_number() -> None:
+    found = rows(answered(asked((STRICT,), AVERAGE, TOTAL), {"even": ["yes", "no"]}))
+    for subset in ("average", "total"):
+        row = found["accuracy", "strict", subset]
+        assert (row["value"], row["stderr"], row["low"], row["high"], row["n"]) == (None, None, None, None, 2)
+
+
+def test_a_metric_with_composites_has_rows_only_for_their_members_and_for_them() -> None:
+    tally = answered(asked((STRICT,), AVERAGE), {"even": ["yes"], "odd": ["no"], "other": ["no"]})
+    subsets = [row["subset"] for row in tally.numbers() if row["metric"] == "accuracy"]
+    assert subsets == ["even", "odd", "average"]
+
+
+def test_a_metric_without_composites_keeps_its_rows_beside_one_that_has_some() -> None:
+    task = asked((STRICT, Rule("strict", strict, Total())), Composite("both", "total", ("even", "odd"), "sum"))
+    found = rows(answered(task, {"even": ["yes", "yes"], "odd": ["yes"], "other": ["no"]}))
+    assert {subset for metric, _, subset in found if metric == "accuracy"} == {"overall", "even", "odd", "other"}
+    assert {subset for metric, _, subset in found if metric == "total"} == {"even", "odd", "both"}
+    assert found["total", "strict", "both"]["value"] == 3
+
+
+def test_a_composite_has_a_row_under_every_rule_that_has_its_metric() -> None:
+    found = rows(answered(asked(TASK.rules, TOTAL), {"even": ["Yes, it is."], "odd": ["yes"]}))
+    assert [found["accuracy", rule, "total"]["value"] for rule in ("official", "strict")] == [1.0, 2.0]
+
+
+def test_a_rule_has_numbers_only_for_its_subsets() -> None:
+    limited = Rule("official", literal, Accuracy(), subsets=("even",))
+    found = rows(answered(asked((STRICT, limited)), {"even": ["yes", "no"], "odd": ["yes"]}))
+    assert {subset for _, rule, subset in found if rule == "official"} == {"even"}
+    assert {subset for _, rule, subset in found if rule == "strict"} == {"overall", "even", "odd"}
+    assert found["accuracy", "official", "even"]["value"] == 0.5
+
+
+def test_a_run_has_the_numbers_of_the_rules_that_read_what_it_gives() -> None:
+    looked = Rule("strict", lambda prediction, _: len(prediction.evidence), Total(), reads="boxes")
+    likely = Rule("likelihood", strict, Accuracy(), reads="likelihoods")
+    task, replies = asked((STRICT, looked, likely)), {"even": ["yes"]}
+
+    def rules(*gives: Reading) -> set[tuple[str, str]]:
+        numbers = answered(task, replies, frozenset(gives)).numbers()
+        return {(row["metric"], row["rule"]) for row in numbers if row["rule"] != "majority"}
+
+    assert rules("text") == {("accuracy", "strict")}
+    assert rules("text", "boxes") == {("accuracy", "strict"), ("total", "strict")}
+    assert rules("likelihoods") == {("accuracy", "likelihood")}
+    assert rules("masks") == set()
+
+
+class Total:
+    """`total`: how many were right."""
+
+    name = "total"
+
+    def measure(self, value: Any | None, item: Sample) -> Record:
+        return {"right": float(value == item.target)}
+
+    def summarise(self, records: Columns) -> Mapping[str, Estimate]:
+        return {"total": Estimate(float(records.values["right"].sum()) if len(records) else None, None, None, None, len(records))}
+
+
+class Spans:
+    """`longest`: the most numbers in a record; keeps what it was given."""
+
+    name = "spans"
+
+    def __init__(self) -> None:
+        self.given: list[Columns] = []
+
+    def measure(self, value: Any | None, item: Sample) -> Record:
+        return {"scores": [0.5] * len(value or ""), "length": float(len(value or ""))}
+
+    def summarise(self, records: Columns) -> Mapping[str, Estimate]:
+        self.given.append(records)
+        longest = max(map(len, records.values["scores"]), default=0) if len(records) else None
+        return {"longest": Estimate(longest, None, None, None, len(records))}
+
+
+def test_lists_of_any_length_reach_the_metric_as_arrays_row_by_row() -> None:
+    metric = Spans()
+    tally = answered(asked((Rule("strict", lambda p, _: p.text, metric),)), {"even": ["abc", ""], "odd": ["a"]})
+    assert [row["value"] for row in tally.numbers() if row["metric"] == "longest"] == [3, 3, 1]
+    overall, even, odd = metric.given
+    for columns, lengths in ((overall, [3, 0, 1]), (even, [3, 0]), (odd, [1])):
+        scores = columns.values["scores"]
+        assert scores.dtype == object
+        assert scores.shape == (len(lengths),)
+        assert [(row.dtype, row.tolist()) for row in scores] == [(np.dtype(float), [0.5] * length) for length in lengths]
+        assert columns.values["length"].tolist() == lengths
+
+
+def test_lists_of_one_length_are_not_made_a_table_of() -> None:
+    metric = Spans()
+    list(answered(asked((Rule("strict", lambda p, _: p.text, metric),)), {"even": ["ab", "cd"]}).numbers())
+    assert all(columns.values["scores"].shape == (2,) for columns in metric.given)
+
+
+def test_beside_each_accuracy_stands_what_answering_all_alike_would_give() -> None:
+    tally = Tally(asked(TASK.rules))
+    for i, target in enumerate(["yes", "yes", "yes", "no", "no"]):
+        one = Sample(str(i), "q", "q", (), Wants("yes_no"), target, tags=frozenset({"even" if i % 2 else "odd"}))
+        tally.count(one)
+        tally.add(one, Prediction("no", "no"))
+    floors = [row for row in tally.numbers() if row["metric"] == "accuracy_floor"]
+    assert [(row["rule"], row["subset"], row["value"], row["n"]) for row in floors] == [
+        ("majority", "overall", 0.6, 5),
+        ("majority", "even", 0.5, 2),
+        ("majority", "odd", pytest.approx(2 / 3), 3),
+    ]
+
+
+def test_a_floor_is_of_the_data_whatever_was_answered() -> None:
+    tally = Tally(asked((STRICT,)))
+    for i, target in enumerate(["yes", "no", "no"]):
+        one = Sample(str(i), "q", "q", (), Wants("yes_no"), target)
+        tally.count(one)
+        if i:
+            tally.gap(one, 0, "time-out")
+        else:
+            tally.add(one, Prediction("yes", "yes"))
+    assert rows(tally)["accuracy_floor", "majority", "overall"]["value"] == pytest.approx(2 / 3)
+
+
+def test_there_is_no_floor_where_answers_are_no_words_or_no_accuracy_is_given() -> None:
+    tally = Tally(asked((STRICT,)))
+    boxed = Sample("1", "q", "q", (), Wants("boxes"), (), tags=frozenset({"even"}))
+    tally.count(boxed)
+    tally.add(boxed, Prediction("yes", "yes"))
+    assert ("accuracy_floor", "majority", "overall") not in rows(tally)
+    assert all(row["metric"] == "total" for row in answered(asked((Rule("strict", strict, Total()),)), {"even": ["yes"]}).numbers())
+
+
+class Never(Accuracy):
+    """Counts no sample."""
+
+    def measure(self, value: Any | None, item: Sample) -> Record:
+        return {}
+
+
+def test_a_rule_under_which_nothing_counts_has_a_null_number_overall_and_no_other() -> None:
+    found = rows(answered(asked((STRICT, Rule("official", strict, Never()))), {"even": ["yes"], "odd": ["no"]}))
+    assert {subset for _, rule, subset in found if rule == "official"} == {"overall"}
+    row = found["accuracy", "official", "overall"]
+    assert (row["value"], row["stderr"], row["low"], row["high"], row["n"]) == (None, None, None, None, 0)

@@ -2,16 +2,17 @@
 
 import dataclasses
 import math
+import operator
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.stats import binomtest
+from scipy.stats import binomtest, sem, ttest_rel
 from scipy.stats import bootstrap as scipy_bootstrap
 
 from evalkit import stats
-from evalkit.types import Columns
+from evalkit.types import Columns, Estimate
 
 
 def clustered(rng, clusters, chance=0.6, strength=0.6):
@@ -199,3 +200,188 @@ def test_the_interval_of_a_mean_covers_the_truth_about_95_times_in_100():
 
 def test_a_column_is_empty_where_no_record_counts():
     assert len(stats.column(Columns({}, np.zeros(0, dtype=int)), "iou")) == 0
+
+
+def pairs(rng, clusters=60):
+    """What two models score on the same samples, some of it owed to the cluster; and the clusters."""
+    group = np.repeat(np.arange(clusters), rng.integers(1, 7, clusters))
+    easy = rng.random(clusters)[group]
+    return easy + 0.3 * rng.random(len(group)), easy + 0.1 + 0.3 * rng.random(len(group)), group
+
+
+def test_a_mean_has_the_standard_error_of_scipy_where_samples_are_independent():
+    values = np.random.default_rng(11).normal(size=80)
+    assert stats.mean(values, np.arange(80)).stderr == pytest.approx(sem(values), rel=1e-12)
+
+
+def test_a_paired_difference_has_the_statistic_of_scipys_paired_t_test_where_samples_are_independent():
+    first, second, _ = pairs(np.random.default_rng(12))
+    estimate = stats.paired_difference(first, second, np.arange(len(first)))
+    assert estimate.value / estimate.stderr == pytest.approx(ttest_rel(second, first).statistic, rel=1e-9)
+
+
+def test_a_ratio_over_clusters_has_the_interval_of_scipys_bootstrap_of_cluster_sums():
+    first, _, group = pairs(np.random.default_rng(13))
+    sums, sizes = np.bincount(group, weights=first), np.bincount(group)
+    reference = scipy_bootstrap(
+        (sums, sizes),
+        lambda total, size, axis: total.sum(axis=axis) / size.sum(axis=axis),
+        paired=True,
+        method="percentile",
+        n_resamples=10_000,
+        rng=np.random.default_rng(0),
+    )
+    estimate = stats.mean(first, group, resamples=10_000)
+    expected = reference.confidence_interval
+    assert (estimate.low, estimate.high) == pytest.approx((expected.low, expected.high), abs=0.08 * estimate.stderr)
+    assert estimate.stderr == pytest.approx(reference.standard_error, rel=0.05)
+
+
+def test_a_paired_bootstrap_has_the_interval_of_scipys_paired_one():
+    rng = np.random.default_rng(14)
+    columns = rng.random((4, 200)) + np.array([[0], [2], [0.2], [2]])
+    estimate = stats.paired_bootstrap(operator.truediv, columns[:2], columns[2:], np.arange(200), resamples=10_000)
+    reference = scipy_bootstrap(
+        tuple(columns),
+        lambda a, b, c, d, axis: c.sum(axis=axis) / d.sum(axis=axis) - a.sum(axis=axis) / b.sum(axis=axis),
+        paired=True,
+        method="percentile",
+        n_resamples=10_000,
+        rng=np.random.default_rng(0),
+    )
+    expected = reference.confidence_interval
+    a, b, c, d = columns.sum(axis=1)
+    assert estimate.value == pytest.approx(c / d - a / b, rel=1e-12)
+    assert (estimate.low, estimate.high) == pytest.approx((expected.low, expected.high), abs=0.08 * estimate.stderr)
+
+
+def test_a_paired_difference_is_the_paired_bootstrap_of_two_means():
+    first, second, group = pairs(np.random.default_rng(15))
+    one = np.ones(len(group))
+    made = stats.paired_bootstrap(operator.truediv, (first, one), (second, one), group)
+    expected = stats.paired_difference(first, second, group)
+    assert (made.value, made.n) == (pytest.approx(expected.value), expected.n)
+    assert (made.low, made.high) == pytest.approx((expected.low, expected.high), abs=0.25 * expected.stderr)
+
+
+def test_what_both_find_hard_does_not_widen_their_difference():
+    first, second, group = pairs(np.random.default_rng(16))
+    difference = stats.paired_difference(first, second, group)
+    apart = math.hypot(stats.mean(first, group).stderr, stats.mean(second, group).stderr)
+    assert difference.stderr < apart / 5
+    assert difference.high - difference.low < apart
+
+
+def test_the_interval_of_a_paired_difference_covers_the_truth_about_95_times_in_100_and_only_as_clusters_are_kept():
+    rng, kept, ignored = np.random.default_rng(17), [], []
+    for _ in range(200):
+        first, second, group = pairs(rng)
+        second = second + rng.normal(0, 0.3, 60)[group]  # what a cluster does to one of the two alone
+        for found, clusters in ((kept, group), (ignored, np.arange(len(group)))):
+            estimate = stats.paired_difference(first, second, clusters, resamples=500)
+            found.append(estimate.low <= 0.1 <= estimate.high)
+    assert 0.89 <= np.mean(kept) <= 0.99
+    assert np.mean(ignored) < 0.85
+
+
+def test_two_that_answer_alike_differ_by_0_without_an_interval():
+    estimate = stats.paired_difference([0.1, 0.7, 0.2], [0.1, 0.7, 0.2], [0, 1, 2])
+    assert dataclasses.astuple(estimate) == (0.0, 0.0, None, None, 3)
+
+
+def test_a_difference_is_undefined_where_either_statistic_is():
+    estimate = stats.paired_bootstrap(operator.truediv, ([1, 1], [2, 2]), ([0, 0], [0, 0]), [0, 1])
+    assert dataclasses.astuple(estimate) == (None, None, None, None, 2)
+
+
+@settings(deadline=None)
+@given(rows, st.randoms(use_true_random=False), st.permutations(range(-3, 3)))
+def test_neither_order_nor_cluster_codes_change_one_bit_of_a_pair(rows, shuffler, codes):
+    shuffled = list(rows)
+    shuffler.shuffle(shuffled)
+    found = []
+    for order, renamed in ((rows, range(6)), (shuffled, codes)):
+        first, second, correct, group = map(np.array, zip(*order, strict=True))
+        one, clusters = np.ones(len(order)), np.array(renamed)[group]
+        weights = stats.resample_weights(clusters, first, second, correct, resamples=50)
+        place = np.unique(clusters, return_inverse=True)[1]
+        found.append(
+            (
+                stats.paired_difference(first, second, clusters, resamples=50),
+                stats.paired_bootstrap(operator.truediv, (first, one), (second, one), clusters, resamples=50),
+                sorted(zip(map(tuple, weights.T[place]), first, second, correct, strict=True)),
+            )
+        )
+    assert found[0] == found[1]
+
+
+def test_resample_weights_draw_as_many_clusters_as_there_are_each_as_likely():
+    weights = stats.resample_weights(np.repeat(np.arange(40), 3), resamples=20_000)
+    assert weights.shape == (20_000, 40)
+    assert set(weights.sum(axis=1)) == {40}
+    assert weights.mean(axis=0) == pytest.approx(1, abs=0.04)
+    assert weights.var(axis=0) == pytest.approx(1 - 1 / 40, abs=0.08)
+
+
+def test_a_statistic_reweighted_by_resample_weights_has_the_interval_of_the_bootstrap():
+    first, _, group = pairs(np.random.default_rng(18))
+    weights = stats.resample_weights(group, first, resamples=10_000)[:, group]
+    reweighted = stats.from_resamples(first.mean(), weights @ first / weights.sum(axis=1), len(first))
+    expected = stats.mean(first, group, resamples=10_000)
+    assert (reweighted.value, reweighted.n) == (pytest.approx(expected.value), expected.n)
+    assert reweighted.stderr == pytest.approx(expected.stderr, rel=0.05)
+    assert (reweighted.low, reweighted.high) == pytest.approx((expected.low, expected.high), abs=0.1 * expected.stderr)
+
+
+def test_resample_weights_tell_clusters_apart_by_lists_of_any_length():
+    lists = np.empty(3, dtype=object)
+    lists[:] = [np.array([0.9, 0.1]), np.array([]), np.array([0.5])]
+    weights = stats.resample_weights([3, 1, 2], lists)
+    assert (weights[:, [2, 0, 1]] == stats.resample_weights([0, 1, 2], lists)).all()
+
+
+def test_more_resamples_move_the_interval_only_by_chance():
+    values = np.random.default_rng(19).random(300)
+    few, many = (stats.mean(values, np.arange(300), resamples=resamples) for resamples in (2_000, 20_000))
+    assert few != many
+    assert (few.value, few.stderr) == (many.value, many.stderr)
+    assert (few.low, few.high) == pytest.approx((many.low, many.high), abs=0.25 * many.stderr)
+
+
+def test_of_resamples_only_the_finite_count_and_fewer_than_two_give_no_interval():
+    made = stats.from_resamples(0.5, [math.nan, 0.4, math.inf, 0.6, 0.5], 9)
+    assert made == stats.from_resamples(0.5, [0.4, 0.6, 0.5], 9)
+    assert dataclasses.astuple(stats.from_resamples(0.5, [0.5, math.nan], 9)) == (0.5, None, None, None, 9)
+
+
+@pytest.mark.parametrize("how", ["sum", "mean"])
+def test_what_is_combined_of_symmetric_intervals_has_the_interval_of_independent_normals(how):
+    errors, values = [0.01, 0.02, 0.02], [0.2, 0.5, 0.9]
+    parts = [Estimate(v, e, v - stats.Z * e, v + stats.Z * e, 100) for v, e in zip(values, errors, strict=True)]
+    made = stats.combined(parts, how)
+    scale = 1 if how == "sum" else 1 / 3
+    assert made.value == pytest.approx(1.6 * scale)
+    assert made.stderr == pytest.approx(0.03 * scale)
+    assert (made.low, made.high) == pytest.approx((scale * (1.6 - stats.Z * 0.03), scale * (1.6 + stats.Z * 0.03)))
+    assert made.n == 300
+
+
+def test_the_interval_of_combined_shares_covers_the_truth_about_95_times_in_100():
+    rng, chances, sizes = np.random.default_rng(20), (0.55, 0.8, 0.97), (40, 60, 30)
+    covered = []
+    for _ in range(400):
+        shares = [stats.share(rng.random(n) < chance, np.arange(n)) for chance, n in zip(chances, sizes, strict=True)]
+        made = stats.combined(shares, "sum")
+        covered.append(made.low <= sum(chances) <= made.high)
+    assert 0.92 <= np.mean(covered) <= 0.98
+
+
+@pytest.mark.parametrize("broken", [Estimate(None, None, None, None, 0), None])
+def test_nothing_is_combined_of_what_lacks_a_value(broken):
+    known = Estimate(0.5, 0.1, 0.3, 0.7, 10)
+    assert dataclasses.astuple(stats.combined([known, broken] if broken else [], "mean"))[:4] == (None, None, None, None)
+
+
+def test_what_is_combined_has_no_interval_where_one_part_has_none():
+    made = stats.combined([Estimate(0.5, 0.1, 0.3, 0.7, 10), Estimate(0.2, None, None, None, 1)], "sum")
+    assert dataclasses.astuple(made) == (0.7, None, None, None, 11)

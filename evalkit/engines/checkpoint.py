@@ -10,7 +10,7 @@ from typing import Any
 
 from ..errors import UserError
 from ..geometry import Frame
-from ..types import sha256
+from ..types import Sampling, sha256
 
 FRAMES = {
     "internvl": Frame.THOUSAND,
@@ -51,7 +51,7 @@ def load(
     Raises:
         UserError: torch is not installed, or something is not there or not what it should be.
     """
-    torch, transformers = _libraries()
+    torch, transformers = libraries()
     loaded = not isinstance(source, str | Path)
     if loaded:
         if processor is None:
@@ -59,15 +59,12 @@ def load(
         model, weights = source.eval(), _tensors_hash(source)
         reader = _processor(processor, trust_remote_code) if isinstance(processor, str | Path) else processor
     else:
-        place = folder(source)
-        weights = files_hash(_weight_files(place, trust_remote_code), cache)
-        _check_architecture(place, trust_remote_code)
-        reader = processor if processor is not None and not isinstance(processor, str | Path) else None
-        reader = reader or _processor(processor or place, trust_remote_code)
-        device = device or _device(torch)
+        place, weights, _, reader = read(source, processor, trust_remote_code, cache)
+        device = device or best_device(torch)
         asked = dtype or ("float32" if device == "cpu" else "auto")
         model = _model(place, asked, device, trust_remote_code, attn_implementation)
-    _check_processor(reader, source, model.config.get_text_config().vocab_size)
+    if loaded:
+        _check_processor(reader, source, model.config.get_text_config().vocab_size)
     adapted = ""
     if adapter:
         model, adapted = _adapted(model, Path(adapter), cache)
@@ -80,24 +77,49 @@ def load(
         "attn_implementation": getattr(config, "_attn_implementation", None),
         "weights": weights,
         "adapter": adapted,
-        "processor": _processor_hash(reader),
+        "processor": processor_hash(reader),
         "torch": torch.__version__,
         "transformers": transformers.__version__,
     }
     changing = {key: details[key] for key in ("engine", "dtype", "attn_implementation", "weights", "adapter", "processor")}
-    changing["ends"] = ends(model, reader)
+    changing["ends"] = ends(model.generation_config, model.config, reader)
     changing["version"] = ".".join(transformers.__version__.split(".")[:2])
     name = Path(getattr(config, "_name_or_path", "") or type(model).__name__).name if loaded else Path(source).name
     return Checkpoint(model, reader, name, sha256(json.dumps(changing, sort_keys=True)), FRAMES.get(config.model_type), details)
 
 
-def ends(model: Any, processor: Any) -> list[int]:
+def read(source: str | Path, processor: Any, trust_remote_code: bool, cache: Path | None) -> tuple[Path, str, Any, Any]:
+    """The directory of a checkpoint, the hash of its weights, its config and its processor (or the one given), before it is loaded.
+
+    Raises:
+        UserError: something is not there or not what it should be.
+    """
+    place = folder(source)
+    weights = files_hash(_weight_files(place, trust_remote_code), cache)
+    config = _config(place, trust_remote_code)
+    reader = processor if processor is not None and not isinstance(processor, str | Path) else None
+    reader = reader or _processor(processor or place, trust_remote_code)
+    _check_processor(reader, source, config.get_text_config().vocab_size)
+    return place, weights, config, reader
+
+
+def ends(generation_config: Any, config: Any, processor: Any) -> list[int]:
     """The ids of the tokens that end a reply, sorted: those of the generation config, of the model's config and of the tokenizer."""
     found: set[int] = set()
-    for holder in (model.generation_config, model.config.get_text_config(), processor.tokenizer):
+    for holder in (generation_config, config.get_text_config(), processor.tokenizer):
         ids = getattr(holder, "eos_token_id", None)
         found |= set(ids if isinstance(ids, list) else [] if ids is None else [ids])
     return sorted(found)
+
+
+def sampling(own: Any) -> Sampling:
+    """How a generation config decodes."""
+    return Sampling(
+        temperature=float((1.0 if own.temperature is None else own.temperature) if own.do_sample else 0.0),
+        top_p=1.0 if own.top_p is None else own.top_p,
+        top_k=own.top_k or 0,
+        repetition_penalty=float(own.repetition_penalty or 1.0),
+    )
 
 
 def folder(source: str | Path) -> Path:
@@ -117,7 +139,9 @@ def folder(source: str | Path) -> Path:
     try:
         return Path(snapshot_download(source, ignore_patterns=NOT_WEIGHTS))
     except (OSError, HfHubHTTPError, HFValidationError, LocalEntryNotFoundError) as error:
-        raise UserError(f"expected a directory or a model of the hub, got '{source}': no such directory, and {_first(error)}") from error
+        raise UserError(
+            f"expected a directory or a model of the hub, got '{source}': no such directory, and {first_line(error)}"
+        ) from error
 
 
 def files_hash(paths: Iterable[Path], cache: Path | None = None) -> str:
@@ -148,7 +172,7 @@ def files_hash(paths: Iterable[Path], cache: Path | None = None) -> str:
     return sha256("\n".join(found))
 
 
-def _libraries() -> tuple[Any, Any]:
+def libraries() -> tuple[Any, Any]:
     try:
         import torch
         import torchvision  # noqa: F401 - the image processors need it, and would say so less plainly
@@ -160,7 +184,7 @@ def _libraries() -> tuple[Any, Any]:
     return torch, transformers
 
 
-def _device(torch: Any) -> str:
+def best_device(torch: Any) -> str:
     return "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
 
 
@@ -173,18 +197,19 @@ def _weight_files(place: Path, trust_remote_code: bool) -> list[Path]:
     return [*weights, place / "config.json", *(place.glob("*.py") if trust_remote_code else ())]
 
 
-def _check_architecture(place: Path, trust_remote_code: bool) -> None:
+def _config(place: Path, trust_remote_code: bool) -> Any:
     from transformers import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING, AutoConfig
 
     try:
         config = AutoConfig.from_pretrained(place, trust_remote_code=trust_remote_code)
     except (OSError, ValueError, KeyError) as error:
-        raise UserError(f"the config of {place} cannot be read: {_first(error)}") from error
+        raise UserError(f"the config of {place} cannot be read: {first_line(error)}") from error
     if type(config) not in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING and "AutoModelForImageTextToText" not in getattr(config, "auto_map", {}):
         raise UserError(
             f"expected a vision-language checkpoint in {place}, got one of type '{config.model_type}', which reads no images: "
             "choose a checkpoint with a vision tower"
         )
+    return config
 
 
 def _processor(place: str | Path, trust_remote_code: bool) -> Any:
@@ -193,7 +218,9 @@ def _processor(place: str | Path, trust_remote_code: bool) -> Any:
     try:
         return AutoProcessor.from_pretrained(folder(place), trust_remote_code=trust_remote_code)
     except Exception as error:  # whatever a file that is missing or wrong makes its many readers stumble over
-        raise UserError(f"expected a processor in {place}, got none that loads: name one with --processor DIR ({_first(error)})") from error
+        raise UserError(
+            f"expected a processor in {place}, got none that loads: name one with --processor DIR ({first_line(error)})"
+        ) from error
 
 
 def _check_processor(reader: Any, source: Any, vocabulary: int) -> None:
@@ -223,7 +250,7 @@ def _model(place: Path, dtype: Any, device: str, trust_remote_code: bool, attn_i
         )
         model = (model if device == "auto" else model.to(device)).eval()
     except Exception as error:  # whatever weights, dtype or device make the loaders stumble over
-        raise UserError(f"the checkpoint {place} does not load on {device} as {dtype}: {_first(error)}") from error
+        raise UserError(f"the checkpoint {place} does not load on {device} as {dtype}: {first_line(error)}") from error
     absent = sorted(map(str, found["missing_keys"]))
     if absent:  # transformers would fill them with random numbers, and say so in a log
         raise UserError(
@@ -244,7 +271,7 @@ def _adapted(model: Any, place: Path, cache: Path | None) -> tuple[Any, str]:
     try:
         return PeftModel.from_pretrained(model, place).merge_and_unload().eval(), files_hash(files, cache)
     except Exception as error:  # whatever peft stumbles over
-        raise UserError(f"the adapter in {place} does not fit the checkpoint: {_first(error)}") from error
+        raise UserError(f"the adapter in {place} does not fit the checkpoint: {first_line(error)}") from error
 
 
 def _tensors_hash(model: Any) -> str:
@@ -259,7 +286,7 @@ def _tensors_hash(model: Any) -> str:
     return digest.hexdigest()
 
 
-def _processor_hash(reader: Any) -> str:
+def processor_hash(reader: Any) -> str:
     tokenizer = reader.tokenizer
     backend = getattr(tokenizer, "backend_tokenizer", None)
     words: Any = json.loads(backend.to_str()) if backend is not None else sorted(tokenizer.get_vocab().items())
@@ -269,6 +296,6 @@ def _processor_hash(reader: Any) -> str:
     return sha256(json.dumps(form, sort_keys=True, default=str))
 
 
-def _first(error: Exception) -> str:
+def first_line(error: Exception) -> str:
     """The first line of an error's words."""
     return (str(error).strip() or type(error).__name__).splitlines()[0]

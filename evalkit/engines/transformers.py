@@ -14,15 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from ..data import decode
-from ..errors import Gap, Refused
+from ..errors import Gap
 from ..geometry import Size
-from ..types import Budget, Generate, Image, Likelihood, ModelInfo, Request, Response, Sampling, images_of
-from . import checkpoint
+from ..types import Generate, Likelihood, ModelInfo, Request, Response, Sampling, images_of
+from . import checkpoint, rendering
 from .batching import Batcher
-from .common import admit, chat
+from .common import admit
 from .decoding import Ending, Sampler, read
-
-PIXELS_PER_TOKEN = 28 * 28  # about what the common processors make of an image; only for sorting by length
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,13 +89,7 @@ class Transformers:
     @property
     def sampling(self) -> Sampling:
         """How the checkpoint's own generation_config decodes, which otherwise changes nothing."""
-        own = self.model.generation_config
-        return Sampling(
-            temperature=float((1.0 if own.temperature is None else own.temperature) if own.do_sample else 0.0),
-            top_p=1.0 if own.top_p is None else own.top_p,
-            top_k=own.top_k or 0,
-            repetition_penalty=float(own.repetition_penalty or 1.0),
-        )
+        return checkpoint.sampling(self.model.generation_config)
 
     async def answer(self, request: Request) -> Response:
         """The response.
@@ -131,7 +123,8 @@ class Transformers:
         """A generation config that knows only the special tokens, and the ids of those that end a reply."""
         from transformers import GenerationConfig
 
-        own, words, ends = self.model.generation_config, self.processor.tokenizer, checkpoint.ends(self.model, self.processor)
+        own, words = self.model.generation_config, self.processor.tokenizer
+        ends = checkpoint.ends(own, self.model.config, self.processor)
         padding = next((token for token in (words.pad_token_id, own.pad_token_id, *ends[:1]) if token is not None), 0)
         return GenerationConfig(eos_token_id=ends or None, pad_token_id=padding, bos_token_id=own.bos_token_id), ends
 
@@ -139,45 +132,22 @@ class Transformers:
         """What requests of one batch have in common: sampling, whether there are images, and the size they are resized to."""
         images = list(images_of(request))
         sampling = request.kind.sampling if isinstance(request.kind, Generate) else None
-        return sampling, bool(images), self._edges(images)
-
-    def _edges(self, images: list[Image]) -> tuple[int, int] | None:
-        """The least and the most pixels that the processor shall make of an image; None: its own.
-
-        Raises:
-            Refused: a budget is asked for that this processor has no way to honour.
-        """
-        budgets = {image.budget or Budget() for image in images} - {Budget()}
-        if not budgets:
-            return None
-        reader = self.processor.image_processor
-        size = reader.size
-        least, most = (getattr(size, "shortest_edge", None), getattr(size, "longest_edge", None))
-        if not (least and most and hasattr(reader, "merge_size") and hasattr(reader, "patch_size")):
-            raise Refused(
-                f"{type(reader).__name__} of {self.info.name} resizes by no number of pixels, so no budget can be kept: leave it out"
-            )
-        if len({image.budget for image in images}) > 1:
-            raise Refused(f"expected one budget for all images of a request to {self.info.name}, got {len(budgets)} different ones")
-        budget = budgets.pop()
-        return budget.min_pixels or least, budget.max_pixels or most
+        return sampling, bool(images), rendering.edges(self.processor, images, self.info.name)
 
     def _prepare(self, requests: list[Request]) -> Batch:
         """Decodes, renders and tokenises. Raises for any of the requests, whichever it is: the batcher finds out."""
-        texts = [self._text(request) for request in requests]
+        texts = [rendering.prompt(self.processor, _kind(request)) for request in requests]
         images = [[decode(image) for image in images_of(request)] for request in requests]
-        edges = self._edges(list(images_of(requests[0])))
+        edges = rendering.edges(self.processor, list(images_of(requests[0])), self.info.name)
         options: dict[str, Any] = {"images": images} if images[0] else {}
         if edges:
-            options["images_kwargs"] = {"size": {"shortest_edge": edges[0], "longest_edge": edges[1]}}
-        start = self._words.bos_token
+            options["images_kwargs"] = {"size": rendering.of_edges(edges)}
         inputs = self.processor(
             text=texts,
             padding=True,
             padding_side="left",
             return_tensors="pt",
-            # Most chat templates write the beginning-of-text token themselves.
-            add_special_tokens=not (start and texts[0].startswith(start)),
+            add_special_tokens=not rendering.starts_itself(self.processor, texts[0]),
             **options,
         )
         lengths = [int(length) for length in inputs["attention_mask"].sum(1)]
@@ -186,12 +156,6 @@ class Transformers:
         if self.model.device.type == "cuda":
             inputs.data = {key: value.pin_memory() if hasattr(value, "pin_memory") else value for key, value in inputs.items()}
         return Batch(requests, inputs, self._seen(inputs, [len(row) for row in images]), lengths)
-
-    def _text(self, request: Request) -> str:
-        kind = request.kind
-        assert isinstance(kind, Generate | Likelihood)
-        text = str(self.processor.apply_chat_template(chat(kind), add_generation_prompt=True, tokenize=False))
-        return text + (kind.prefill if isinstance(kind, Generate) else kind.continuations[0] + (self._words.eos_token or ""))
 
     def _seen(self, inputs: Any, counts: list[int]) -> list[tuple[Size, ...]]:
         """Each row's image sizes after the resize; empty where the processor does not tell."""
@@ -255,7 +219,7 @@ class Transformers:
         """The mean log-probability of each row's continuation and its end token, the last tokens of the row."""
         began = time.perf_counter()
         kinds = [request.kind for request in batch.requests]
-        tails = [kind.continuations[0] + (self._words.eos_token or "") for kind in kinds if isinstance(kind, Likelihood)]
+        tails = [rendering.tail(self.processor, kind) for kind in kinds if isinstance(kind, Likelihood)]
         counts = [len(ids) for ids in self._words(tails, add_special_tokens=False).input_ids]
         # The logits of a whole row of a big vocabulary can be larger than the model; those of the continuation are enough.
         keep = {"logits_to_keep": max(counts) + 1} if "logits_to_keep" in inspect.signature(self.model.forward).parameters else {}
@@ -272,10 +236,13 @@ class Transformers:
         return list(self._words.batch_decode(rows, skip_special_tokens=True, clean_up_tokenization_spaces=False))
 
 
+def _kind(request: Request) -> Generate | Likelihood:
+    assert isinstance(request.kind, Generate | Likelihood)
+    return request.kind
+
+
 def _length(request: Request) -> int:
     """About how many tokens the request's row has."""
-    kind = request.kind
-    assert isinstance(kind, Generate | Likelihood)
-    letters = sum(len(part) for message in kind.messages for part in message.content if isinstance(part, str))
+    letters = sum(len(part) for message in _kind(request).messages for part in message.content if isinstance(part, str))
     pixels = sum(image.size.width * image.size.height for image in images_of(request) if image.size)
-    return letters // 4 + pixels // PIXELS_PER_TOKEN
+    return letters // 4 + pixels // rendering.PIXELS_PER_TOKEN

@@ -7,7 +7,7 @@ option text as the assistant's turn, its end included; the lowest wins, of equal
 from dataclasses import dataclass
 from typing import ClassVar
 
-from ..errors import Refused
+from ..errors import Gap, Refused
 from ..interfaces import Reading
 from ..types import Conversation, Likelihood, Message, ModelInfo, Prediction, Request, Sample
 
@@ -25,7 +25,8 @@ class OfLikelihood:
         """Compares the sample's statements, or its options where it has none.
 
         Raises:
-            Refused: the sample has neither, or the engine answers no likelihoods.
+            Refused: the sample has neither.
+            Gap: the engine gave another number of likelihoods.
         """
         options = sample.statements or sample.options
         if not options:
@@ -33,6 +34,8 @@ class OfLikelihood:
         response = yield Request(Likelihood((Message("user", (*sample.images, sample.question)),), options))
         if response.missing:
             return Prediction("", None, "missing", missing=True)
+        if len(response.likelihoods) != len(options):
+            raise Gap(f"expected {len(options)} likelihoods, one an option, got {len(response.likelihoods)}")
         best = max(range(len(options)), key=lambda i: response.likelihoods[i])
         return Prediction(options[best], LETTERS[best], likelihoods=response.likelihoods)
 

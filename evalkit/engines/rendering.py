@@ -1,0 +1,53 @@
+"""How a checkpoint's own processor writes a chat as a prompt and resizes its images; what transformers and vLLM have in common."""
+
+from typing import Any
+
+from ..errors import Refused
+from ..types import Budget, Generate, Image, Likelihood
+from .common import chat
+
+PIXELS_PER_TOKEN = 28 * 28
+"""About what the common processors make of an image; only for sorting and bounding."""
+
+
+def prompt(processor: Any, kind: Generate | Likelihood) -> str:
+    """The chat in the checkpoint's own template, with the forced beginning of the reply, or the one continuation and its end token."""
+    text = str(processor.apply_chat_template(chat(kind), add_generation_prompt=True, tokenize=False))
+    return text + (kind.prefill if isinstance(kind, Generate) else tail(processor, kind))
+
+
+def tail(processor: Any, kind: Likelihood) -> str:
+    """The one continuation, and the token that ends a reply."""
+    return kind.continuations[0] + (processor.tokenizer.eos_token or "")
+
+
+def starts_itself(processor: Any, text: str) -> bool:
+    """Whether the prompt has its beginning-of-text token already: most chat templates write it."""
+    start = processor.tokenizer.bos_token
+    return bool(start and text.startswith(start))
+
+
+def edges(processor: Any, images: list[Image], name: str) -> tuple[int, int] | None:
+    """The least and the most pixels that the processor shall make of an image; None: its own.
+
+    Raises:
+        Refused: a budget is asked for that this processor has no way to honour.
+    """
+    budgets = {image.budget or Budget() for image in images} - {Budget()}
+    if not budgets:
+        return None
+    reader = processor.image_processor
+    least, most = (getattr(reader.size, "shortest_edge", None), getattr(reader.size, "longest_edge", None))
+    if not (least and most and hasattr(reader, "merge_size") and hasattr(reader, "patch_size")):
+        raise Refused(f"{type(reader).__name__} of {name} resizes by no number of pixels, so no budget can be kept: leave it out")
+    if len({image.budget for image in images}) > 1:
+        raise Refused(
+            f"expected one budget for all images of a request to {name}, got {len({image.budget for image in images})} different ones"
+        )
+    budget = budgets.pop()
+    return budget.min_pixels or least, budget.max_pixels or most
+
+
+def of_edges(limits: tuple[int, int]) -> dict[str, int]:
+    """The least and the most pixels in the words of the common image processors."""
+    return {"shortest_edge": limits[0], "longest_edge": limits[1]}

@@ -28,6 +28,7 @@ _HOME = {
     "errors": ("DataError", "UserError"),
     "data": ("Data", "read_boxes", "read_json", "read_jsonl", "read_parquet", "read_tsv", "require"),
     "task": ("Composite", "Reply", "Task"),
+    "graders.extraction": ("Extraction", "nearest"),
     "metrics.choice": ("Accuracy",),
     "metrics.counts": ("Counts",),
     "metrics.boxes": ("BoxMatch", "GroundingIoU"),

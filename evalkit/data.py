@@ -47,6 +47,8 @@ class Data:
     layout: str
     """What goes where below the folder, for messages."""
     revision: str = "main"
+    fetched: tuple[str, ...] = ()
+    """Which files of the hub's repository are downloaded, as glob patterns; all of them where empty."""
 
     def folder(self, given: Path | None, cache: Path | None = None) -> Path:
         """The folder that holds the data: `given`, else its snapshot in the hub's cache (`cache`, or the hub's own default).
@@ -90,10 +92,12 @@ class Data:
         from huggingface_hub import snapshot_download
         from huggingface_hub.errors import RepositoryNotFoundError
 
-        reason = "it is not on the Hugging Face hub"
+        reason, patterns = "it is not on the Hugging Face hub", list(self.fetched) or None
         for name in self.hub:
             try:
-                folder = Path(snapshot_download(name, repo_type="dataset", revision=self.revision, cache_dir=cache))
+                folder = Path(
+                    snapshot_download(name, repo_type="dataset", revision=self.revision, cache_dir=cache, allow_patterns=patterns)
+                )
             except RepositoryNotFoundError as error:
                 reason = str(error)
                 continue

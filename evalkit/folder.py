@@ -3,7 +3,7 @@
     manifest.json      what was run: tasks, data, model, sampling, versions, command line; times live only here and in the log
     summary.json       the numbers; byte-identical for the same answers
     predictions.jsonl  one row a sample and draw: the reply, the answer read, the boxes
-    records.jsonl      one row a sample, draw and rule: what was read, and the record
+    records.jsonl      one row a sample, draw and rule under which it counts: what was read, and the record
     answers.sqlite     every request and response (store.py)
     run.log            what happened, with times
 
@@ -104,7 +104,7 @@ class Rows:
             if getattr(prediction, name):
                 row[name] = getattr(prediction, name)
         self._files["predictions.jsonl"].write(_encode(row) + "\n")
-        for item in scored:
+        for item in (item for item in scored if item.record):
             record = {
                 "task": task,
                 "sample": sample.id,

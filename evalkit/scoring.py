@@ -10,7 +10,7 @@ import itertools
 import operator
 from array import array
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -64,14 +64,21 @@ def _counts(flags: "np.ndarray[Any, Any]", gaps: int) -> dict[str, int]:
     return {**{name: int((flags & bit > 0).sum()) for name, bit in FLAGS.items()}, "gaps": gaps}
 
 
-def score(rule: Rule, prediction: Prediction, sample: Sample) -> Scored:
-    """What one rule makes of one prediction."""
-    if prediction.missing:
-        return Scored(rule, None, rule.metric.measure(None, sample), "missing")
-    value = rule.parse(prediction, sample)
-    if isinstance(value, Unparsed):
-        return Scored(rule, None, rule.metric.measure(None, sample), value.reason)
-    return Scored(rule, value, rule.metric.measure(value, sample), "")
+def score(rules: Iterable[Rule], prediction: Prediction, sample: Sample) -> list[Scored]:
+    """What each rule makes of one prediction; rules that share a parser share what it read."""
+    read: dict[Callable[..., Any], Any] = {}
+    scored = []
+    for rule in rules:
+        value: Any = None
+        failure = "missing"
+        if not prediction.missing:
+            if rule.parse not in read:
+                read[rule.parse] = rule.parse(prediction, sample)
+            value, failure = read[rule.parse], ""
+            if isinstance(value, Unparsed):
+                value, failure = None, value.reason
+        scored.append(Scored(rule, value, rule.metric.measure(value, sample), failure))
+    return scored
 
 
 class Tally:
@@ -111,7 +118,7 @@ class Tally:
 
     def add(self, sample: Sample, prediction: Prediction) -> list[Scored]:
         """Scores a prediction under every rule of the task and keeps the records."""
-        row, made = self.predictions, []
+        row = self.predictions
         self.predictions += 1
         self._group.append(cluster(sample.group or sample.id))
         for tag in sample.tags:
@@ -119,9 +126,8 @@ class Tally:
         if prediction.missing:
             self._missing[sample.id] = sample.tags
         flags = FINISHES[prediction.finish] | (MISSING if prediction.missing else 0)
-        for rule, rows in self._rules:
-            scored = score(rule, prediction, sample)
-            made.append(scored)
+        made = score((rule for rule, _ in self._rules), prediction, sample)
+        for scored, (_, rows) in zip(made, self._rules, strict=True):
             if not scored.record:
                 continue
             rows.row.append(row)

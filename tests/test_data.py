@@ -94,7 +94,7 @@ def test_download_fetches_the_revision_and_checks_it(tmp_path: Path, monkeypatch
     monkeypatch.setattr("huggingface_hub.snapshot_download", fetch)
     folder = TOY.download(cache=tmp_path)
     assert (folder / "rows.jsonl").exists()
-    assert asked == [("old/toy", {"repo_type": "dataset", "revision": "main", "cache_dir": tmp_path})]
+    assert asked == [("old/toy", {"repo_type": "dataset", "revision": "main", "cache_dir": tmp_path, "allow_patterns": None})]
 
 
 def test_a_failed_download_is_an_error_of_the_users(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

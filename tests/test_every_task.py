@@ -70,7 +70,7 @@ def test_the_oracle_is_right_about_everything(run: Run) -> None:
 def test_the_mute_says_nothing_and_scores_nothing(run: Run) -> None:
     rows = [row for row in run("mute") if row["metric"] in BEST and row["n"]]
     assert rows
-    assert [row for row in rows if row["value"] or row["unparsed"] != row["n"]] == []
+    assert [row for row in rows if row["value"] or row["unparsed"] < row["n"]] == []
 
 
 def test_a_file_of_ones_own_is_put_to_the_same_test(tmp_path: Path) -> None:

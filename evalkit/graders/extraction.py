@@ -1,0 +1,82 @@
+"""`extraction`: a judge reads the short answer out of a reply; replies that are a short answer already ask nobody."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from ..types import Conversation, Generate, Message, Prediction, Request, Sample, Sampling
+
+
+@dataclass(frozen=True, slots=True)
+class Extraction:
+    """The extracted answer as its verdict: the judge's words, stripped, "" where it says nothing; None where there is nothing to read.
+
+    Nothing to read is a missing reply, a reply without the answer that its protocol looks for, or a replay without the judge's
+    reply. The benchmark's own wording and its rule for short replies come from the task.
+
+    >>> from evalkit.types import Prediction, Response, Sample, Wants
+    >>> sample = Sample("1", "How many?", "How many?", (), Wants("number"), target="4")
+    >>> grader = Extraction(lambda sample, reply: f"{sample.prompt} {reply} Short answer:")
+    >>> conversation = grader.grade(sample, Prediction("It is four.", "It is four."))
+    >>> next(conversation).kind.messages[0].content
+    ('How many? It is four. Short answer:',)
+    >>> try:
+    ...     conversation.send(Response(" 4"))
+    ... except StopIteration as end:
+    ...     end.value
+    '4'
+    """
+
+    wording: Callable[[Sample, str], str]
+    """The whole text that the judge is asked, from the sample and the reply."""
+    quick: Callable[[Sample, str], str | None] = lambda sample, reply: None
+    """The answer of a reply that needs no judge, None where it needs one."""
+    sampling: Sampling = Sampling(max_tokens=1024, temperature=0.0)
+    name: str = "extraction"
+    to: str = "judge"
+
+    def grade(self, sample: Sample, prediction: Prediction) -> Conversation[str | None]:
+        """Asks for the answer in one turn, without images."""
+        if prediction.answer is None:
+            return None
+        known = self.quick(sample, prediction.answer)
+        if known is not None:
+            return known
+        message = Message("user", (self.wording(sample, prediction.answer),))
+        response = yield Request(Generate((message,), self.sampling), to=self.to)
+        return None if response.missing else response.text.strip()
+
+
+def nearest(extraction: str, options: Sequence[str]) -> str:
+    """The option with the least `distance` to the extraction, the first of several. It is always one, even for an empty text.
+
+    >>> nearest("greenish", ["red", "blue", "green"]), nearest("", ["blue", "red", "tan"])
+    ('green', 'red')
+    """
+    return min(options, key=lambda option: distance(extraction, option))
+
+
+def distance(first: str, second: str) -> int:
+    """Levenshtein's distance of two texts, >= 0: how many characters to insert, delete or replace. One step a character of the shorter.
+
+    Bit i of `up` and `down` says whether the distance grows or falls by one at character i of the longer text. Source: Hyyrö, "A
+    bit-vector algorithm for computing Levenshtein and Damerau edit distances", Nordic Journal of Computing 10 (2003).
+
+    >>> distance("kitten", "sitting"), distance("", "abc"), distance("same", "same")
+    (3, 3, 0)
+    """
+    short, long = sorted((first, second), key=len)
+    places: dict[str, int] = {}
+    for place, character in enumerate(long):
+        places[character] = places.get(character, 0) | 1 << place
+    every = (1 << len(long)) - 1
+    last = every ^ every >> 1
+    up, down, total = every, 0, len(long)
+    for character in short:
+        same = places.get(character, 0)
+        diagonal = same | down
+        same |= ((same & up) + up) ^ up
+        grows, falls = down | ~(same | up) & every, up & same
+        total += bool(grows & last) - bool(falls & last)
+        grows, falls = grows << 1 | 1, falls << 1
+        up, down = (falls | ~(diagonal | grows)) & every, grows & diagonal & every
+    return total

@@ -158,26 +158,29 @@ class Tally:
         return None
 
     def numbers(self) -> Iterator[dict[str, Any]]:
-        """One flat row for each subset, rule and estimate: `overall` first, then the tags in order, then the task's composites.
+        """One flat row for each subset, rule and estimate: `overall` first, then the task's composites, then the tags in order.
 
         Beside each accuracy stands `accuracy_floor`, rule `majority`: what answering every question of the subset alike would give.
         """
         made = {composite.metric for composite in self.task.composites}
         kept = {(composite.metric, subset) for composite in self.task.composites for subset in composite.of}
         members: dict[tuple[str, str, str], dict[str, Any]] = {}
+        told: list[dict[str, Any]] = []
         for subset, rows in itertools.groupby(self._of_subsets(), key=lambda row: str(row["subset"])):
-            told = set()
+            measured = set()
             for row in rows:
                 metric = row["metric"]
                 members[metric, row["rule"], subset] = row
                 if metric not in made or (metric, subset) in kept:
-                    told.add(metric)
-                    yield row
-            if "accuracy" in told and self._targets[subset]:
-                yield self._floor(subset)
+                    measured.add(metric)
+                    told.append(row)
+            if "accuracy" in measured and self._targets[subset]:
+                told.append(self._floor(subset))
+        yield from (row for row in told if row["subset"] == OVERALL)
         for composite in self.task.composites:
             for rule in dict.fromkeys(rule for metric, rule, _ in members if metric == composite.metric):
                 yield _composed(composite, rule, [members.get((composite.metric, rule, subset)) for subset in composite.of])
+        yield from (row for row in told if row["subset"] != OVERALL)
 
     def _floor(self, subset: str) -> dict[str, Any]:
         targets = self._targets[subset]

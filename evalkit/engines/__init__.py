@@ -39,9 +39,9 @@ def open_model(name: str, options: config.RunConfig, tasks: list[Task]) -> Opene
         kind, rest = options.engine, name
     asked = config.frame(options.frame, "--frame")
     if kind == "replay":
-        from .replay import Replay
+        from .replay import Replay, name_of
 
-        return Opened(Replay(Path(rest), tasks, asked), Path(rest).stem, "direct")
+        return Opened(Replay(Path(rest), tasks, asked), name_of(Path(rest)), "direct")
     if kind == "plugin":
         from . import plugin
 

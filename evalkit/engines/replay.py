@@ -62,7 +62,7 @@ class Replay:
         self.roles = self._source.roles
         digest = _digest(path)
         self.info = ModelInfo(
-            name=path.stem,
+            name=name_of(path),
             fingerprint=f"replay {digest}",
             frame=frame or (Frame.ORIGINAL if self._source.gives_boxes else None),
             reads_images=False,
@@ -185,6 +185,11 @@ class _Indexed:
             ) from error
         turns = Turns(tuple(texts), boxes, masks, labels, scores)
         return {"task": row.get("task"), "sample": str(row["sample"]), "role": str(row.get("role", "model")), "turns": turns}
+
+
+def name_of(path: Path) -> str:
+    """What a replay is called: a file's name without its ending, a folder's name."""
+    return path.name if path.is_dir() else path.stem
 
 
 def _names(tasks: list[Task]) -> str:

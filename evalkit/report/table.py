@@ -16,7 +16,8 @@ def flat(summaries: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
 def markdown(summaries: Sequence[dict[str, Any]], names: Sequence[str] = ()) -> str:
     """A table for the terminal, padded so that it reads as plain text too; `names` tell several runs apart.
 
-    Counts that are zero everywhere are left out, and so are families of more than 12 subsets, which the last line names.
+    Counts that are zero everywhere are left out, and so are families of more than 12 subsets, which the last line names, and the
+    floors of all subsets but `overall`.
     """
     run_of = dict(zip(map(id, summaries), names, strict=False))
     rows, hidden = _listed([{**row, "run": run_of.get(id(summary), "")} for summary in summaries for row in flat([summary])])
@@ -57,7 +58,9 @@ def _listed(rows: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], list[str]
             families.setdefault(row["subset"].partition("=")[0], set()).add(row["subset"])
     large = {name: len(members) for name, members in families.items() if len(members) > MOST}
     kept = [row for row in rows if row["subset"].partition("=")[0] not in large]
-    return kept, [f"{size} subsets by {name}" for name, size in sorted(large.items())]
+    shown = [row for row in kept if row["rule"] != "majority" or row["subset"] == "overall"]
+    floors = [f"the majority floors of {len(kept) - len(shown)} subsets"] if len(shown) < len(kept) else []
+    return shown, [f"{size} subsets by {name}" for name, size in sorted(large.items())] + floors
 
 
 def _number(value: float | None) -> str:

@@ -25,13 +25,16 @@ _HOME = {
     ),
     "interfaces": ("Rule",),
     "geometry": ("Box", "Frame", "Mask", "Point", "Size"),
+    "rle": ("encode_mask", "fitted_mask", "union_mask"),
     "errors": ("DataError", "UserError"),
-    "data": ("Data", "read_boxes", "read_json", "read_jsonl", "read_parquet", "read_tsv", "require"),
+    "data": ("Data", "read_boxes", "read_json", "read_jsonl", "read_parquet", "read_tsv", "require", "resolve"),
     "task": ("Composite", "Reply", "Task"),
     "graders.extraction": ("Extraction", "nearest"),
     "metrics.choice": ("Accuracy",),
     "metrics.counts": ("Counts",),
     "metrics.boxes": ("BoxMatch", "GroundingIoU"),
+    "metrics.detection": ("AveragePrecision", "Detection", "GoldBox", "NMSAveragePrecision"),
+    "metrics.masks": ("GoldMask", "MaskIoU"),
     "api": ("Summary", "run"),
 }
 _WHERE = {name: module for module, names in _HOME.items() for name in names}

@@ -135,7 +135,8 @@ class Data:
                 continue
             self.annotations(Path(folder))
             return Path(folder)
-        raise DataError(f"no data: {' or '.join(self.hub) or 'a folder'} is not in the Hugging Face cache. {self._advice()}")
+        where = f"{' or '.join(self.hub)} is not in the Hugging Face cache" if self.hub else "it is not on the Hugging Face hub"
+        raise DataError(f"no data: {where}. {self._advice()}")
 
     def _advice(self) -> str:
         fetch = f"fetch {self.hub[0]} by `evalkit data TASK --download`, or name" if self.hub else "name"

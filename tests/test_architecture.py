@@ -13,14 +13,14 @@ import evalkit
 
 ROOT = Path(__file__).resolve().parents[1]
 LAYERS = """
-errors types interfaces geometry stats
+errors types interfaces geometry rle stats
 data images parsers metrics tools
 protocols graders task config
 engines store
 runner scoring refusals folder manifest
 report
 api
-export
+export parity
 cli __main__
 """
 ROW = {name: number for number, row in enumerate(LAYERS.split("\n")) for name in row.split()}

@@ -21,7 +21,8 @@ def command(task_name: str, data: Path | None, download: bool) -> int:
     if made.data is None:
         click.echo(f"{made.name} makes its samples on the fly: there is nothing to fetch")
         return 0
-    click.echo(f"hub      {', '.join(made.data.hub)} (revision {made.data.revision}), licence {made.data.licence}")
+    where = f"{', '.join(made.data.hub)} (revision {made.data.revision})" if made.data.hub else "not on it"
+    click.echo(f"hub      {where}, licence {made.data.licence}")
     click.echo(f"layout   {made.data.layout}")
     try:
         folder = made.data.download() if download else made.data.folder(data)

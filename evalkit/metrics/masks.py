@@ -1,0 +1,97 @@
+"""Masks against gold masks, parts of which may not count."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from .. import stats
+from ..geometry import Mask
+from ..rle import FittedMask, fitted_mask, mask_areas
+from ..types import Columns, Estimate, Record, Sample
+
+SAMPLE_EPSILON = 1e-5
+DATASET_EPSILON = 1e-10
+
+
+@dataclass(frozen=True, slots=True)
+class GoldMask:
+    """What is to be masked, and where nothing counts, such as what the annotators were not sure of.
+
+    Raises:
+        ValueError: a mask is no run-length encoding, or the two differ in size or share pixels.
+    """
+
+    mask: Mask
+    ignore: Mask | None = None
+    area: int = field(init=False, compare=False)
+    """The number of pixels to be masked."""
+
+    def __post_init__(self) -> None:
+        mask, ignore = _fitted(self.mask, self.mask), self.ignore and _fitted(self.ignore, self.mask)
+        area, *shared = mask_areas(mask, *([ignore] if ignore else []))
+        if any(shared):
+            raise ValueError(f"expected what is to be masked and what is ignored apart, got {shared[0]} pixels in both")
+        for name, value in (("mask", mask), ("ignore", ignore), ("area", area)):
+            object.__setattr__(self, name, value)
+
+
+@dataclass(frozen=True, slots=True)
+class MaskIoU:
+    """`giou`, the mean of the samples' IoU, and `ciou`, the sum of intersections over that of unions, each in [0, 1].
+
+    The sample's target is a `GoldMask`; pixels that it ignores count nowhere. No mask (None) is an empty one. LISA's formulas
+    (dvlab-research/LISA, `train_ds.py: validate`): an IoU is inter / (union + 1e-5), and 1 where nothing was to be found and nothing
+    was; ciou is the sum of inter over that of union + 1e-10.
+
+    >>> from evalkit.geometry import Size
+    >>> from evalkit.types import Wants
+    >>> gold = GoldMask(Mask("022", Size(2, 2)))
+    >>> sample = Sample("1", "Which?", "Which?", (), Wants("mask"), target=gold)
+    >>> MaskIoU(strict=True).measure(Mask("0120", Size(2, 2)), sample)
+    {'iou': 0.3333333333333333, 'inter': 1.0, 'union': 3.0}
+    """
+
+    strict: bool = False
+    """Without epsilons; and where nothing is to be found, an empty mask is right, but not the lack of one."""
+
+    @property
+    def name(self) -> str:
+        return "mask_iou"
+
+    def measure(self, value: Mask | None, sample: Sample) -> Record:
+        """`iou`, `inter` and `union` (pixels) of the mask and the target.
+
+        Raises:
+            ValueError: the mask is no run-length encoding of the target's size; `fitted_mask` tells beforehand.
+        """
+        gold: GoldMask = sample.target
+        inter, union = 0, gold.area
+        if value is not None:
+            others = [_fitted(other, gold.mask) for other in (gold.mask, gold.ignore) if other is not None]
+            area, inter, *ignored = mask_areas(_fitted(value, gold.mask), *others)
+            union += area - inter - sum(ignored)
+        return {"iou": self._iou(inter, union, value is not None), "inter": float(inter), "union": float(union)}
+
+    def summarise(self, records: Columns) -> Mapping[str, Estimate]:
+        """`giou` and `ciou`, with clustered bootstrap intervals; each None over no sample, strict `ciou` over empty unions too."""
+        import numpy as np
+
+        iou, inter, union = (stats.column(records, name) for name in ("iou", "inter", "union"))
+        if self.strict:
+            ciou = stats.ratio(inter, union, records.group)
+        else:
+            sums = stats.cluster_sums(records.group, inter, union, np.ones(len(records)))
+            ciou = stats.bootstrap(lambda inter, union, n: inter / (union + DATASET_EPSILON * (n > 0)), sums, len(records))
+        return {"giou": stats.mean(iou, records.group, bounded=True), "ciou": ciou}
+
+    def _iou(self, inter: int, union: int, given: bool) -> float:
+        if self.strict:
+            return inter / union if union else float(given)
+        return inter / (union + SAMPLE_EPSILON) + (union == 0)
+
+
+def _fitted(mask: Mask, like: Mask) -> FittedMask:
+    """The mask, of the size of `like`."""
+    fitted = fitted_mask(mask, like.size)
+    if isinstance(fitted, FittedMask):
+        return fitted
+    raise ValueError(f"expected a mask of {like.size.width} x {like.size.height} pixels, got {fitted.reason}")

@@ -26,7 +26,7 @@ from .store import Lock, Store
 from .task import Task
 from .types import Image, Sample, sha256
 
-STATED = ("engine", "model_type", "dtype", "device", "attn_implementation")
+STATED = ("engine", "chosen", "model_type", "dtype", "device", "attn_implementation")
 log = logging.getLogger("evalkit")
 Progress = Callable[[Outcome | None, dict[str, Tally]], None]
 """Called with None when the first sample is about to be asked, then with every outcome."""
@@ -270,7 +270,7 @@ def _drive(
         for made in chosen
     ]
     for role, engine in roles.items():
-        stated = [f"{key} {engine.info.details[key]}" for key in STATED if engine.info.details.get(key)]
+        stated = [_stated(key, engine.info.details[key]) for key in STATED if engine.info.details.get(key)]
         log.info("%s: %s", role, ", ".join([engine.info.name, *stated, f"boxes in frame {engine.info.frame or 'unknown'}"]))
     log.info("%s asked by protocol %s, into %s", ", ".join(tallies), protocol, folder.path)
     started = time.monotonic()
@@ -302,6 +302,10 @@ def _drive(
         [_entry(made, typed, tallies[made.name], config, roles["model"]) for made, typed in zip(chosen, config.tasks, strict=True)],
         [{"model": name, "protocol": protocol, "task": made.name, **row} for made in chosen for row in tallies[made.name].numbers()],
     )
+
+
+def _stated(key: str, value: Any) -> str:
+    return f"since {value}" if key == "chosen" else f"{key} {value}"
 
 
 def _limited(made: Task, config: RunConfig) -> Iterable[Sample]:

@@ -4,7 +4,9 @@
 for). `--config FILE` holds the options of a run, spelt as on the command line with `_` for `-`.
 """
 
+import json
 import tomllib
+from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -26,6 +28,7 @@ class ModelConfig:
     frame: str = ""
     """In what it writes coordinates: original, seen, unit, thousand. Empty: as its architecture is known to."""
     engine: str = "auto"
+    engine_args: tuple[str, ...] = ()
     processor: str = ""
     adapter: str = ""
     dtype: str = ""
@@ -40,6 +43,8 @@ class RunConfig:
     tasks: tuple[str, ...] = ()
     protocol: str = ""
     engine: str = "auto"
+    engine_args: tuple[str, ...] = ()
+    """Arguments of vLLM as name=value."""
     judge: str = ""
     limit: int | None = None
     blind: bool = False
@@ -130,6 +135,28 @@ def build(kind: type[C], table: dict[str, Any], where: str) -> C:
         return kind(**values)
     except TypeError as error:
         raise UserError(f"{where} lacks a key: {error}") from error
+
+
+def engine_arguments(given: Sequence[str]) -> dict[str, Any]:
+    """Arguments written as name=value, the later of two with one name; values are JSON where they can be, else text.
+
+    Raises:
+        UserError: one is no pair.
+
+    >>> engine_arguments(["tensor-parallel-size=2", "quantization=awq", "enforce_eager=true"])
+    {'tensor_parallel_size': 2, 'quantization': 'awq', 'enforce_eager': True}
+    """
+    values: dict[str, Any] = {}
+    for item in given:
+        name, pair, text = item.partition("=")
+        if not pair or not name:
+            raise UserError(f"expected --engine-args name=value, got {item!r}")
+        try:
+            value = json.loads(text)
+        except ValueError:
+            value = text
+        values[name.strip().lstrip("-").replace("-", "_")] = value
+    return values
 
 
 def _allowed(annotation: str) -> tuple[type, ...]:

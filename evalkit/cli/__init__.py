@@ -12,6 +12,7 @@ COMMANDS = {
     "score": "Score a run's answers again, without the model.",
     "table": "Print the numbers of runs as one table.",
     "export": "Write a run's replies in a benchmark's own results format.",
+    "parity": "Run the same tasks on two engines and compare reply by reply.",
     "data": "Say where a task's data is, whether it is whole, and fetch it.",
 }
 

@@ -11,7 +11,7 @@ from ..interfaces import Engine
 from ..task import Task
 
 ANSWERERS = ("oracle", "mute", "guess")
-ENGINES = ("auto", "transformers", "replay", "plugin")
+ENGINES = ("auto", "transformers", "vllm", "replay", "plugin")
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,22 +72,48 @@ def _checkpoint(name: str, options: config.RunConfig) -> Opened:
         declared = config.ModelConfig(name)
     elif not Path(declared.source).is_dir() and Path(declared.source).is_absolute():
         raise UserError(f"the checkpoint of model '{name}' is not at {declared.source}: this installation does not carry it")
-    from .transformers import Transformers
-
-    engine = Transformers(
-        declared.source,
-        processor=options.processor or declared.processor or None,
-        adapter=options.adapter or declared.adapter or None,
-        dtype=options.dtype or declared.dtype or None,
-        device=options.device or None,
-        batch_size=options.batch_size,
-        trust_remote_code=options.trust_remote_code or declared.trust_remote_code,
-        cache=Path(options.cache) if options.cache else None,
-    )
+    engine, why = _loaded(declared, options)
+    engine.info = replace(engine.info, details={**engine.info.details, "chosen": why})
     said = config.frame(options.frame, "--frame") or config.frame(declared.frame, f"configs/models/{name}.toml")
     if said:
         engine.info = replace(engine.info, frame=said)
     return Opened(engine, Path(name).name if Path(name).is_dir() else name.replace("/", "--"), declared.protocol)
+
+
+def _loaded(declared: config.ModelConfig, options: config.RunConfig) -> tuple[Any, str]:
+    """The engine that loads a checkpoint, vLLM where it can, else transformers; and why this one."""
+    trusted = options.trust_remote_code or declared.trust_remote_code
+    adapter = options.adapter or declared.adapter
+    kind, reason = options.engine if options.engine != "auto" else declared.engine, "asked for"
+    if kind == "auto":
+        from . import launch
+
+        reason = (
+            "likelihoods take less memory there"
+            if (options.protocol or declared.protocol) == "likelihood"
+            else "it merges adapters"
+            if adapter
+            else launch.unfit(declared.source, trusted)
+        )
+        kind, reason = ("transformers", reason) if reason else ("vllm", "it serves the architecture")
+    shared: dict[str, Any] = {
+        "processor": options.processor or declared.processor or None,
+        "dtype": options.dtype or declared.dtype or None,
+        "trust_remote_code": trusted,
+        "cache": Path(options.cache) if options.cache else None,
+    }
+    if kind == "vllm":
+        from .vllm import VLLM
+
+        if adapter:
+            raise UserError("the vllm engine takes no --adapter: merge it into the checkpoint, or choose --engine transformers")
+        return VLLM(declared.source, **shared, arguments=config.engine_arguments((*declared.engine_args, *options.engine_args))), reason
+    if options.engine_args:
+        raise UserError(f"--engine-args are vLLM's, and the engine is {kind}: leave them out, or choose --engine vllm")
+    from .transformers import Transformers
+
+    made = Transformers(declared.source, **shared, adapter=adapter or None, device=options.device or None, batch_size=options.batch_size)
+    return made, reason
 
 
 def close(engine: Any) -> None:

@@ -111,6 +111,16 @@ class Transformers:
             likelihoods=tuple(part.likelihoods[0] for part in parts),
         )
 
+    def top_two(self, request: Request) -> tuple[float, float]:
+        """The log-probabilities of the two likeliest tokens after the prompt and its prefill, the likelier first."""
+        import torch
+
+        batch = self._prepare([request])
+        with torch.inference_mode():
+            logits = self.model(**batch.inputs.to(self.model.device, dtype=self.model.dtype)).logits[0, -1].float()
+        first, second = logits.log_softmax(-1).topk(2).values.tolist()
+        return first, second
+
     def close(self) -> None:
         """Ends the threads. A loaded model that was given in training mode is in it again."""
         self._batcher.close()

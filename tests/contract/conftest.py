@@ -12,6 +12,9 @@ from evalkit.interfaces import Engine
 
 from .engines import ENGINES, Bench, Entry
 
+HABITS = {"do_sample": True, "temperature": 0.7, "top_k": 5, "repetition_penalty": 1.3}
+"""What the tiny checkpoint's own generation_config asks for, and no engine may let change an answer."""
+
 
 @pytest.fixture(scope="session")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], Path]:
@@ -34,6 +37,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], Path]:
                 unreadable = [token for token in range(len(words)) if "\ufffd" in words.decode([token])]
                 model.get_input_embeddings().weight[unreadable] = 0  # the output's weights too, so that replies are readable
             folder = tmp_path_factory.mktemp("tiny")
+            model.generation_config.update(**HABITS)
             model.save_pretrained(folder)
             architecture.processor(words).save_pretrained(folder)
             made.append(folder)

@@ -12,14 +12,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from evalkit.data import resolve
+from evalkit.data import decode, resolve
 from evalkit.engines import plugin, scripted
+from evalkit.engines.checkpoint import ends as ends_of
+from evalkit.engines.common import chat
 from evalkit.engines.replay import Replay
 from evalkit.engines.stored import Stored
 from evalkit.geometry import Box
 from evalkit.interfaces import Engine
 from evalkit.store import Store
-from evalkit.types import Generate, Image, Message, ModelInfo, Request, Response, Sample, Sampling, Wants
+from evalkit.types import Generate, Image, Message, ModelInfo, Request, Response, Sample, Sampling, Wants, images_of
 
 PLUGIN = '''
 from evalkit.types import Response
@@ -91,6 +93,27 @@ def answer(engine: Engine, request: Request) -> Response:
     return asyncio.run(engine.answer(request))
 
 
+def greedy(checkpoint: Path, index: int, tokens: int) -> str:
+    """The reply to the question of that number by a loop over the bare model: the likeliest token, then the next."""
+    import torch
+    from transformers import AutoModelForImageTextToText, AutoProcessor
+
+    model, processor = AutoModelForImageTextToText.from_pretrained(checkpoint).eval(), AutoProcessor.from_pretrained(checkpoint)
+    request = ask(index)
+    text = processor.apply_chat_template(chat(request.kind), add_generation_prompt=True, tokenize=False)  # type: ignore[arg-type]
+    inputs = processor(text=[text], images=[decode(image) for image in images_of(request)], return_tensors="pt")
+    ids, seen = inputs["input_ids"], {name: inputs[name] for name in ("pixel_values", "image_grid_thw")}
+    length, ends = ids.shape[1], ends_of(model.generation_config, model.config, processor)
+    for _ in range(tokens):
+        with torch.inference_mode():
+            kinds = (ids == model.config.image_token_id).long()
+            chosen = model(input_ids=ids, mm_token_type_ids=kinds, **seen).logits[0, -1].argmax()
+        if int(chosen) in ends:
+            break
+        ids = torch.cat([ids, chosen[None, None]], 1)
+    return str(processor.tokenizer.decode(ids[0, length:], skip_special_tokens=True))
+
+
 @dataclass(frozen=True)
 class Bench:
     """Where engines under test find what they need."""
@@ -127,6 +150,15 @@ def _transformers(bench: Bench) -> Engine:
     return Transformers(bench.checkpoint(), cache=bench.folder)
 
 
+def _vllm(bench: Bench) -> Engine:
+    import pytest
+
+    pytest.importorskip("vllm")
+    from evalkit.engines.vllm import VLLM
+
+    return VLLM(bench.checkpoint(), arguments={"enforce_eager": True, "max_model_len": 2048}, cache=bench.folder)
+
+
 @dataclass(frozen=True)
 class Entry:
     """An engine under test."""
@@ -152,4 +184,5 @@ ENGINES = [
     Entry("replay", _replay, any_kind=True),
     Entry("stored", _stored),
     Entry("transformers", _transformers, pixels=True, language=True),
+    Entry("vllm", _vllm, pixels=True, language=True),
 ]

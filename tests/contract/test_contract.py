@@ -2,7 +2,9 @@
 
 import asyncio
 import string
+from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -10,7 +12,7 @@ from evalkit.errors import ImageError, Refused
 from evalkit.interfaces import Engine
 from evalkit.types import Box, Budget, Generate, Image, Message, Request, Response, Segment, Size
 
-from .engines import SAMPLES, answer, answers, ask, picture
+from .engines import SAMPLES, answer, answers, ask, greedy, picture
 
 MANY = [ask(index) for index in range(64)]
 
@@ -84,6 +86,13 @@ def test_requests_of_different_length_in_flight_each_get_their_own(language_mode
     assert [response.tokens_out for response in mixed if response.finish == "length"] == [
         2 + index % 3 for index, response in enumerate(mixed) if response.finish == "length"
     ]
+
+
+def test_the_checkpoints_own_generation_config_changes_no_answer(language_model: Engine, checkpoint: Callable[[], Path]) -> None:
+    """It asks for a repetition penalty of 1.3 and for drawing; the reference takes the likeliest token, by nothing but the model."""
+    reference = [greedy(checkpoint(), index, tokens=8) for index in range(8)]
+    assert [answer(language_model, ask(index, max_tokens=8)).text for index in range(8)] == reference
+    assert reference != [answer(language_model, ask(index, max_tokens=8, repetition_penalty=1.3)).text for index in range(8)]
 
 
 def test_a_stop_string_ends_the_reply_and_is_not_in_it(language_model: Engine) -> None:

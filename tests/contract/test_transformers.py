@@ -75,7 +75,7 @@ def test_a_checkpoints_own_generation_config_changes_nothing(plain: Transformers
     assert texts(engine, ASKED) == texts(plain, ASKED)
     assert engine.info.fingerprint == plain.info.fingerprint
     assert engine.sampling == Sampling(temperature=0.5, top_k=7, repetition_penalty=1.3)
-    assert plain.sampling == Sampling()
+    assert plain.sampling == Sampling(temperature=0.7, top_k=5, repetition_penalty=1.3)
 
 
 def test_what_is_sent_is_the_chat_template_and_the_prefill(plain: Transformers) -> None:
@@ -85,7 +85,7 @@ def test_what_is_sent_is_the_chat_template_and_the_prefill(plain: Transformers) 
 
     sample = SAMPLES["task/5"]
     inputs = plain.processor(text=[prompt.format(sample.prompt)], images=[decode(sample.images[0])], return_tensors="pt")
-    row = plain.model.generate(**inputs, do_sample=False, max_new_tokens=6)[0, inputs["input_ids"].shape[1] :]
+    row = plain.model.generate(**inputs, do_sample=False, repetition_penalty=1.0, max_new_tokens=6)[0, inputs["input_ids"].shape[1] :]
     by_hand = plain.processor.tokenizer.decode(row, skip_special_tokens=True)
     response = answer(plain, ask(5, prefill="There are"))
     assert (response.text, response.tokens_in) == (by_hand, inputs["input_ids"].shape[1])

@@ -1,0 +1,335 @@
+"""Checkpoints served by vLLM in this process: continuous batching, fed as fast as it takes.
+
+Images are decoded by a pool of threads and rendered (resized, tokenised) by one more, while vLLM's own process generates; a last
+thread hands rendered requests over and takes finished ones back, so that nothing waits for a batch, a turn or a task. The
+checkpoint's generation_config changes nothing. vLLM's own log goes to a file, whose last lines are in the message if it dies.
+"""
+
+import asyncio
+import itertools
+import os
+import queue
+import tempfile
+import threading
+import time
+from collections.abc import Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from ..data import decode
+from ..errors import EvalkitError, Gap, Refused
+from ..geometry import Size
+from ..types import Finish, Generate, Image, Likelihood, ModelInfo, Request, Response, Sampling, images_of, sha256
+from . import checkpoint, launch, rendering
+from .common import admit
+
+DECODED = 32
+"""How many requests' images are decoded at most before the one that renders has taken them."""
+LIKELIHOOD_BYTES = 4 << 30
+"""The most memory that the log-probabilities of a prompt may take; vLLM holds those of every token of a step at once."""
+HARMLESS = {
+    *("data_parallel_size", "distributed_executor_backend", "enable_prefix_caching", "enforce_eager", "gpu_memory_utilization"),
+    *("max_num_batched_tokens", "max_num_seqs", "mm_processor_cache_gb", "pipeline_parallel_size", "tensor_parallel_size"),
+}
+"""Arguments of vLLM that change no answer, beyond the last bits of floating point, and are left out of the fingerprint."""
+
+
+@dataclass(eq=False, slots=True)
+class Job:
+    """A rendered request on its way through vLLM."""
+
+    request: Request
+    prompt: Any
+    params: Any
+    seen: tuple[Size, ...]
+    counted: int = 0
+    """How many last tokens of the prompt are the continuation whose likelihood is asked."""
+    future: "Future[Response]" = field(default_factory=Future)
+    began: float = field(default_factory=time.perf_counter)
+
+
+class VLLM:
+    """An engine over a directory or a hub id.
+
+    Args:
+        model: the checkpoint.
+        processor: a directory, where it is not in the checkpoint.
+        dtype: "bfloat16", ...; None: the checkpoint's own on a GPU, float32 on a CPU.
+        trust_remote_code: whether code inside the checkpoint may run.
+        arguments: fields of vLLM's `EngineArgs`, such as tensor_parallel_size or max_model_len.
+        cache: where hashes of weights are kept; None: nowhere.
+
+    Raises:
+        UserError: vLLM is not installed, has no such argument, or does not start with this checkpoint.
+    """
+
+    def __init__(
+        self,
+        model: str | Path,
+        processor: str | None = None,
+        *,
+        dtype: str | None = None,
+        trust_remote_code: bool = False,
+        arguments: Mapping[str, Any] | None = None,
+        cache: Path | None = None,
+    ) -> None:
+        vllm = launch.library()
+        place, weights, config, self.processor = checkpoint.read(model, processor, trust_remote_code, cache)
+        device = launch.device()
+        given = {
+            "dtype": dtype or ("float32" if device == "cpu" else "auto"),
+            "trust_remote_code": trust_remote_code,
+            "limit_mm_per_prompt": {"video": 0},
+            **(arguments or {}),
+        }
+        if processor:
+            given["tokenizer"] = str(checkpoint.folder(processor))
+        self._log = Path(tempfile.mkstemp(prefix="evalkit-vllm-", suffix=".log")[1])
+        self._engine = launch.start(str(place), given, self._log)
+        details = {
+            "engine": "vllm",
+            "model_type": config.model_type,
+            "device": device,
+            "dtype": str(self._engine.model_config.dtype).removeprefix("torch."),
+            "weights": weights,
+            "processor": checkpoint.processor_hash(self.processor),
+            "ends": checkpoint.ends(launch.generation_config(place), config, self.processor),
+            "arguments": {name: value for name, value in sorted(given.items()) if name not in ("dtype", "tokenizer")},
+            "vllm": vllm.__version__,
+        }
+        changing = {key: details[key] for key in ("engine", "dtype", "weights", "processor", "ends")}
+        changing["arguments"] = {name: value for name, value in details["arguments"].items() if name not in HARMLESS}
+        changing["version"] = ".".join(vllm.__version__.split(".")[:2])
+        answers = frozenset({"generate", "likelihood"})
+        frame = checkpoint.FRAMES.get(config.model_type)
+        self.info = ModelInfo(Path(model).name, sha256(repr(sorted(changing.items()))), frame, answers, details=details)
+        self._ends: list[int] = details["ends"]
+        self._vocabulary = config.get_text_config().vocab_size
+        self._sizes: dict[str, Size] = {}
+        self._numbers = itertools.count()
+        self._flying: dict[str, Job] = {}
+        self._arrivals: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
+        self._died = ""
+        self._room = threading.BoundedSemaphore(DECODED)
+        self._decoders = ThreadPoolExecutor(min(os.cpu_count() or 1, 16), "decode")
+        self._renderer = ThreadPoolExecutor(1, "render")
+        self._thread = threading.Thread(target=self._serve, name="vllm", daemon=True)
+        self._thread.start()
+
+    @property
+    def sampling(self) -> Sampling:
+        """How the checkpoint's own generation_config decodes, which otherwise changes nothing."""
+        return checkpoint.sampling(launch.generation_config(checkpoint.folder(self._engine.model_config.model)))
+
+    async def answer(self, request: Request) -> Response:
+        """The response.
+
+        Raises:
+            Gap: the prompt is longer than the model's context, or vLLM failed or died.
+            ImageError: one of its images cannot be read.
+            Refused: the request's kind is not served, an image's budget cannot be honoured, or a likelihood takes too much memory.
+        """
+        admit(self.info, request)
+        if not isinstance(request.kind, Likelihood):
+            return await self._answer(request)
+        alone = [replace(request.kind, continuations=(continuation,)) for continuation in request.kind.continuations]
+        parts = await asyncio.gather(*(self._answer(replace(request, kind=kind)) for kind in alone))
+        return Response(
+            seen=parts[0].seen if parts else (),
+            tokens_in=sum(part.tokens_in for part in parts),
+            seconds=sum(part.seconds for part in parts),
+            likelihoods=tuple(part.likelihoods[0] for part in parts),
+        )
+
+    def close(self) -> None:
+        """Ends vLLM's process and the threads; whoever still waits gets a gap."""
+        self._arrivals.put(None)
+        for pool in (self._decoders, self._renderer):
+            pool.shutdown(wait=False, cancel_futures=True)
+        self._thread.join(timeout=30)
+        with launch.quiet(self._log):
+            self._engine.engine_core.shutdown()
+            self._engine.renderer.shutdown()
+        if not self._died:
+            self._log.unlink(missing_ok=True)
+
+    # ------------------------------------------------------------ on the way in
+
+    async def _answer(self, request: Request) -> Response:
+        if self._died:
+            raise Gap(self._died)
+        loop = asyncio.get_running_loop()
+        images = await loop.run_in_executor(self._decoders, self._decoded, request)
+        try:
+            job = await loop.run_in_executor(self._renderer, self._rendered, request, images)
+        finally:
+            del images
+        self._arrivals.put(job)
+        return await asyncio.wrap_future(job.future)
+
+    def _decoded(self, request: Request) -> list[Any]:
+        """The images of a request as Pillow images. Waits while too many others are decoded and not yet rendered."""
+        self._room.acquire()
+        try:
+            return [decode(image) for image in images_of(request)]
+        except BaseException:
+            self._room.release()
+            raise
+
+    def _rendered(self, request: Request, images: list[Any]) -> Job:
+        """The request in the tokens and tensors that vLLM takes.
+
+        Raises:
+            Gap: vLLM cannot take it, such as one longer than the model's context.
+        """
+        kind = request.kind
+        assert isinstance(kind, Generate | Likelihood)
+        try:
+            text = rendering.prompt(self.processor, kind)
+            words, shown = self.processor.tokenizer, list(images_of(request))
+            limits = rendering.edges(self.processor, shown, self.info.name)
+            prompt: dict[str, Any] = {
+                "prompt_token_ids": words(text, add_special_tokens=not rendering.starts_itself(self.processor, text)).input_ids
+            }
+            names = [_name(image, limits) for image in shown]
+            if images:
+                prompt |= {"multi_modal_data": {"image": images}, "multi_modal_uuids": {"image": names}}
+            if limits:
+                prompt["mm_processor_kwargs"] = {"size": rendering.of_edges(limits)}
+            [rendered] = self._engine.renderer.render_cmpl([prompt])
+            seen = self._seen(rendered, names)
+        except EvalkitError:
+            raise
+        except Exception as error:
+            raise Gap(f"vLLM cannot take the prompt: {checkpoint.first_line(error)}") from error
+        finally:
+            self._room.release()
+        if isinstance(kind, Generate):
+            return Job(request, rendered, self._params(request, kind.sampling), seen)
+        counted = len(words(rendering.tail(self.processor, kind), add_special_tokens=False).input_ids)
+        self._check_likelihood(len(rendered["prompt_token_ids"]))
+        return Job(request, rendered, _scoring(), seen, counted)
+
+    def _params(self, request: Request, sampling: Sampling) -> Any:
+        from vllm import SamplingParams
+        from vllm.sampling_params import RequestOutputKind
+
+        return SamplingParams(
+            max_tokens=sampling.max_tokens,
+            temperature=sampling.temperature,
+            top_p=sampling.top_p,
+            top_k=sampling.top_k,
+            repetition_penalty=sampling.repetition_penalty,
+            stop=list(sampling.stop),
+            stop_token_ids=self._ends,
+            seed=int(request.key(self.info.fingerprint)[:15], 16) if sampling.temperature else None,
+            output_kind=RequestOutputKind.FINAL_ONLY,
+        )
+
+    def _check_likelihood(self, tokens: int) -> None:
+        step = min(tokens, self._engine.vllm_config.scheduler_config.max_num_batched_tokens)
+        needed = 2 * 4 * step * self._vocabulary  # float32 logits and their logarithms
+        if needed > LIKELIHOOD_BYTES:
+            raise Refused(
+                f"the likelihoods of a prompt of {tokens} tokens over {self._vocabulary} words take {needed >> 20} MiB in vLLM, more than "
+                f"{LIKELIHOOD_BYTES >> 20}: use --engine transformers, or --engine-args max_num_batched_tokens="
+                f"{LIKELIHOOD_BYTES // (8 * self._vocabulary)}"
+            )
+
+    def _seen(self, rendered: Mapping[str, Any], names: list[str | None]) -> tuple[Size, ...]:
+        """Each image's size after the resize; empty where the processor does not tell. vLLM sends an image it holds only by name."""
+        items = rendered.get("mm_kwargs", {}).get("image", [])
+        told = {name: size for name, item in zip(names, items, strict=True) if item is not None and (size := self._size(item.get_data()))}
+        self._sizes.update((name, size) for name, size in told.items() if name)
+        sizes = [told.get(name) or self._sizes.get(name or "") for name in names]
+        known = tuple(size for size in sizes if size)
+        return known if len(known) == len(sizes) else ()
+
+    def _size(self, data: Mapping[str, Any]) -> Size | None:
+        if "image_grid_thw" in data:
+            _, height, width = (int(number) for number in data["image_grid_thw"])
+            patch = self.processor.image_processor.patch_size
+            return Size(width * patch, height * patch)
+        pixels = data.get("pixel_values")
+        return Size(pixels.shape[-1], pixels.shape[-2]) if pixels is not None and pixels.ndim == 3 else None
+
+    # ------------------------------------------------------------ through vLLM and out
+
+    def _serve(self) -> None:
+        """The one thread that talks to vLLM: new requests in, finished ones out, until it is told to end or vLLM dies."""
+        try:
+            while self._take():
+                for output in self._engine.step():
+                    if output.finished:
+                        self._finish(output)
+        except Exception as error:  # noqa: BLE001 - whatever killed vLLM, those who wait must hear of it
+            self._died = f"vLLM died: {checkpoint.first_line(error)}. The last lines of its log, {self._log}:\n{launch.tail(self._log)}"
+        reason = self._died or "the engine was closed"
+        for job in self._flying.values():
+            _settle(job, Gap(reason))
+        self._flying.clear()
+        while True:  # answers to whoever comes after the end
+            late = self._arrivals.get()
+            if late is None:
+                return
+            _settle(late, Gap(reason))
+
+    def _take(self) -> bool:
+        """Hands over what has arrived, waiting for something only while nothing is under way; False when told to end."""
+        while True:
+            try:
+                job = self._arrivals.get(block=not self._flying)
+            except queue.Empty:
+                return True
+            if job is None:
+                self._arrivals.put(None)
+                return False
+            if not job.future.set_running_or_notify_cancel():
+                continue
+            name = str(next(self._numbers))
+            try:
+                self._engine.add_request(name, job.prompt, job.params)
+            except ValueError as error:  # such as a prompt longer than the context
+                _settle(job, Gap(f"vLLM cannot take the prompt: {checkpoint.first_line(error)}"))
+                continue
+            job.prompt = None
+            self._flying[name] = job
+
+    def _finish(self, output: Any) -> None:
+        job = self._flying.pop(output.request_id)
+        [reply] = output.outputs
+        spent = time.perf_counter() - job.began
+        if reply.finish_reason not in ("stop", "length"):
+            _settle(job, Gap(f"vLLM ended the request with '{reply.finish_reason}'"))
+            return
+        length = len(output.prompt_token_ids)
+        if job.counted:
+            scored = zip(output.prompt_token_ids[-job.counted :], output.prompt_logprobs[-job.counted :], strict=True)
+            mean = sum(known[token].logprob for token, known in scored) / job.counted
+            _settle(job, Response(seen=job.seen, tokens_in=length, seconds=spent, likelihoods=(mean,)))
+            return
+        finish: Finish = "stop" if reply.finish_reason == "stop" else "length"
+        _settle(job, Response(reply.text, finish, seen=job.seen, tokens_in=length, tokens_out=len(reply.token_ids), seconds=spent))
+
+
+def _settle(job: Job, result: Response | Exception) -> None:
+    if job.future.done():
+        return
+    if isinstance(result, Exception):
+        job.future.set_exception(result)
+    else:
+        job.future.set_result(result)
+
+
+def _scoring() -> Any:
+    from vllm import SamplingParams
+    from vllm.sampling_params import RequestOutputKind
+
+    return SamplingParams(max_tokens=1, temperature=0, prompt_logprobs=0, detokenize=False, output_kind=RequestOutputKind.FINAL_ONLY)
+
+
+def _name(image: Image, limits: tuple[int, int] | None) -> str | None:
+    """What vLLM's caches know the resized image by; None for one without a digest, which it then hashes itself."""
+    return f"{image.digest} {image.upright} {limits}" if image.digest else None

@@ -79,3 +79,22 @@ def test_a_file_of_ones_own_is_put_to_the_same_test(tmp_path: Path) -> None:
     rows = {model: evalkit.run(model, str(path), out=tmp_path / "out").numbers[0] for model in ("oracle", "mute", "guess")}
     assert (rows["oracle"]["value"], rows["mute"]["value"], rows["mute"]["unparsed"]) == (1.0, 0.0, 400)
     assert rows["guess"]["low"] < 1 / 3 < rows["guess"]["high"]
+
+
+@pytest.mark.parametrize(
+    ("name", "place", "chance"),
+    [
+        ("vstar", "annotations/vstar", (107 / 4 + 84 / 2) / 191),
+        ("vsr:random", "annotations/vsr", 1 / 2),
+        ("vsr:zeroshot", "annotations/vsr", 1 / 2),
+        ("mme", "annotations/mme", 1 / 2),
+    ],
+)
+def test_the_guesser_lands_on_chance_where_the_real_rows_define_one(
+    name: str, place: str, chance: float, shared: Callable[[str], Path], tmp_path: Path
+) -> None:
+    """Within four standard errors; the photographs are not needed, since a guesser does not look."""
+    summary = evalkit.run("guess", name, data=str(shared(place)), out=tmp_path, blind=True)
+    [row] = [row for row in summary.numbers if (row["metric"], row["rule"], row["subset"]) == ("accuracy", "strict", "overall")]
+    assert row["unparsed"] == 0
+    assert abs(row["value"] - chance) <= 4 * row["stderr"]

@@ -7,13 +7,14 @@ from typing import Any
 
 import pytest
 
-from evalkit.parsers import between, count, final_answer, integer_quadruples, letter, number, quadruples, yes_no
+from evalkit.parsers import between, count, final_answer, integer_quadruples, labelled_quadruples, letter, number, quadruples, yes_no
 from evalkit.types import Unparsed
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden" / "parsers"
 READERS: dict[str, Callable[[dict[str, Any]], Any]] = {
     "boxes": lambda row: [list(box) for box in quadruples(row["reply"])],
     "boxes_integer": lambda row: [list(box) for box in integer_quadruples(row["reply"])],
+    "boxes_labelled": lambda row: [[list(box), label] for box, label in labelled_quadruples(row["reply"])],
     "count": lambda row: count(row["reply"]),
     "letter": lambda row: letter(row["reply"], row["options"]),
     "number": lambda row: number(row["reply"]),

@@ -1,5 +1,6 @@
 """What holds for every reply: no exception, values in range, written values read back, time linear in the reply."""
 
+import json
 import time
 from collections.abc import Callable
 from typing import Any
@@ -8,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evalkit.parsers import between, count, final_answer, integer_quadruples, letter, number, quadruples, yes_no
+from evalkit.parsers import between, count, final_answer, integer_quadruples, labelled_quadruples, letter, number, quadruples, yes_no
 from evalkit.types import Unparsed
 
 OPTIONS = ("rubber", "cotton", "kevlar", "leather")
@@ -17,6 +18,7 @@ PARSERS: dict[str, Callable[[str], Any]] = {
     "count": count,
     "final_answer": final_answer,
     "integer_quadruples": integer_quadruples,
+    "labelled_quadruples": labelled_quadruples,
     "letter": lambda text: letter(text, OPTIONS),
     "number": number,
     "quadruples": quadruples,
@@ -56,6 +58,7 @@ def test_no_reply_raises_and_every_value_is_in_its_range(text: str) -> None:
     for box in (*quadruples(text), *integer_quadruples(text)):
         assert len(box) == 4
         assert all(abs(side) < float("inf") for side in box)
+    assert tuple(box for box, _ in labelled_quadruples(text)) == quadruples(text)
 
 
 @given(replies, st.sampled_from([(), ("",), ("a", "a"), ("A", "B"), tuple("abcdefghijklmnopqrstuvwxyz0123")]))
@@ -72,6 +75,12 @@ def test_any_options_are_borne_and_none_beyond_them_is_chosen(text: str, options
 )
 def test_boxes_written_in_any_form_are_read_back(written: list[tuple[float, ...]], form: str) -> None:
     assert quadruples(" and ".join(form.format(*box) for box in written)) == tuple(written)
+
+
+@given(boxes, st.text(), st.booleans())
+def test_labels_written_as_json_are_read_back(written: list[tuple[float, ...]], label: str, ascii_only: bool) -> None:
+    text = json.dumps([{"label": label, "bbox_2d": box} for box in written], ensure_ascii=ascii_only)
+    assert labelled_quadruples(text) == tuple((box, label) for box in written)
 
 
 @given(st.lists(st.tuples(*[st.integers(0, 9999)] * 4), max_size=5))
@@ -100,7 +109,7 @@ def test_letters_written_in_any_form_are_read_back(chosen: str, form: str) -> No
 
 HOSTILE = [
     "[", "(", "{", "1", " ", "-", "a", "<answer>", "<think>", "</think>", "\\boxed{", "A ", "(A) ", "(A)\n", "1, ", "1,111,", "one-", "a-",
-    "(1 1", "[1,2,3,4", "the answer is ", "not (B) or ", "so there ", "between one and ", "no ", "= ",
+    "(1 1", "[1,2,3,4", '{"', "{'\\", '{"label": [1,2,3,4]', "the answer is ", "not (B) or ", "so there ", "between one and ", "no ", "= ",
 ]  # fmt: skip
 
 

@@ -16,7 +16,7 @@ CONSTRAINTS = $(shell [ "$$(uname -s)" != Linux ] || nvidia-smi -L >/dev/null 2>
 demo: .venv/ready
 	$(DEMO)
 
-test: .venv/ready
+test: .venv/tested
 	.venv/bin/python -m pytest
 
 check: .venv/ready
@@ -24,7 +24,7 @@ check: .venv/ready
 	.venv/bin/ruff format --check
 	.venv/bin/mypy --strict evalkit
 
-bench: .venv/ready
+bench: .venv/tested
 	.venv/bin/python -m tests.bench
 
 .venv/ready: pyproject.toml $(EXACT) $(wildcard setup/*.py)
@@ -32,4 +32,9 @@ bench: .venv/ready
 	$(PYTHON) -m venv .venv
 	.venv/bin/python -m pip install --disable-pip-version-check --no-input $(CONSTRAINTS) --editable '.[transformers,dev]'
 	.venv/bin/python setup/mend_torchvision.py
+	touch $@
+
+# What only the tests need: vLLM's CPU build, where exact versions are taken; without it the tests of the vllm engine are skipped.
+.venv/tested: .venv/ready
+	@[ -z "$(CONSTRAINTS)" ] || .venv/bin/python setup/vllm_on_cpu.py $(EXACT)
 	touch $@

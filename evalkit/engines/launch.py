@@ -2,7 +2,9 @@
 
 import logging
 import os
+import re
 import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import fields
@@ -12,8 +14,10 @@ from typing import Any
 from ..errors import UserError, did_you_mean
 from . import checkpoint
 
-LOG_LINES = 12
+LOG_LINES = 8
 """How many last lines of vLLM's log a message quotes."""
+PREFIX = re.compile(r"^\(\S+ pid=\d+\) (?:ERROR|WARNING|INFO) \S+ \S+ \[[^\]]*\] ?")
+NAMED = re.compile(r"\w*(?:Error|Exception): ")
 
 
 def library() -> Any:
@@ -23,7 +27,8 @@ def library() -> Any:
         UserError: it is not installed.
     """
     try:
-        import vllm
+        with quiet(Path(os.devnull)):
+            import vllm
     except ImportError as error:
         raise UserError(f"the vllm engine needs vLLM ({error}): pip install 'evalkit[vllm]'") from error
     logging.getLogger("vllm").setLevel(logging.WARNING)
@@ -90,10 +95,12 @@ def quiet(log: Path) -> Iterator[None]:
     sys.stderr.flush()
     kept = [os.dup(1), os.dup(2)]
     file = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    os.dup2(file, 1)
+    os.dup2(file, 2)
     try:
-        os.dup2(file, 1)
-        os.dup2(file, 2)
-        yield
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # deprecations among vLLM, torch and their like are nobody's business here
+            yield
     finally:
         with suppress(OSError, ValueError):
             sys.stdout.flush()
@@ -105,6 +112,8 @@ def quiet(log: Path) -> Iterator[None]:
 
 
 def tail(log: Path) -> str:
-    """The last lines of a log that are worth reading."""
-    lines = [line.rstrip() for line in log.read_text("utf-8", errors="replace").splitlines() if line.strip()]
-    return "\n".join(lines[-LOG_LINES:])
+    """The first line of a log that names an error, then its last lines."""
+    lines = [PREFIX.sub("", line).rstrip() for line in log.read_text("utf-8", errors="replace").splitlines() if line.strip()]
+    cause = next((line.strip() for line in lines if NAMED.match(line.strip())), None)
+    last = lines[-LOG_LINES:]
+    return "\n".join([cause, *last] if cause and cause not in map(str.strip, last) else last)

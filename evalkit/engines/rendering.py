@@ -45,7 +45,8 @@ def edges(processor: Any, images: list[Image], name: str) -> tuple[int, int] | N
             f"expected one budget for all images of a request to {name}, got {len({image.budget for image in images})} different ones"
         )
     budget = budgets.pop()
-    return budget.min_pixels or least, budget.max_pixels or most
+    highest = budget.max_pixels or max(most, budget.min_pixels or 0)
+    return budget.min_pixels or min(least, highest), highest
 
 
 def of_edges(limits: tuple[int, int]) -> dict[str, int]:

@@ -29,8 +29,17 @@ DECODED = 32
 """How many requests' images are decoded at most before the one that renders has taken them."""
 LIKELIHOOD_BYTES = 4 << 30
 """The most memory that the log-probabilities of a prompt may take; vLLM holds those of every token of a step at once."""
+CPU_CACHE = 1 << 30
+"""The bytes of vLLM's cache on a CPU where no argument says more: its own default is nearly all memory there is."""
 HARMLESS = {
-    *("data_parallel_size", "distributed_executor_backend", "enable_prefix_caching", "enforce_eager", "gpu_memory_utilization"),
+    *(
+        "data_parallel_size",
+        "distributed_executor_backend",
+        "enable_prefix_caching",
+        "enforce_eager",
+        "gpu_memory_utilization",
+        "kv_cache_memory_bytes",
+    ),
     *("max_num_batched_tokens", "max_num_seqs", "mm_processor_cache_gb", "pipeline_parallel_size", "tensor_parallel_size"),
 }
 """Arguments of vLLM that change no answer, beyond the last bits of floating point, and are left out of the fingerprint."""
@@ -82,6 +91,7 @@ class VLLM:
             "dtype": dtype or ("float32" if device == "cpu" else "auto"),
             "trust_remote_code": trust_remote_code,
             "limit_mm_per_prompt": {"video": 0},
+            **({"kv_cache_memory_bytes": CPU_CACHE} if device == "cpu" else {}),
             **(arguments or {}),
         }
         if processor:

@@ -176,5 +176,7 @@ def test_an_image_never_has_more_pixels_than_its_budget(language_model: Engine) 
     requests = [
         replace(MANY[0], kind=replace(MANY[0].kind, messages=(Message("user", (replace(big, budget=budget), "?")),))) for budget in budgets
     ]
-    areas = [response.seen[0].width * response.seen[0].height for response in answers(language_model, requests)]
+    responses = answers(language_model, requests)
+    assert [type(response) for response in responses] == [Response] * 4, responses
+    areas = [response.seen[0].width * response.seen[0].height for response in responses]
     assert areas[1] == areas[3] <= 10_000 < areas[0] < 40_000 <= areas[2] <= 60_000

@@ -2,31 +2,28 @@
 
 import logging
 import time
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from . import engines, manifest, protocols, refusals, runner, task
+from . import engines, manifest, protocols, reading, refusals, runner, task
 from .config import RunConfig, build, locked
 from .config import frame as declared_frame
-from .data import check_published, resolve
+from .data import check_published
 from .engines.stored import Stored, StoredOnly
 from .errors import Refused, UserError, did_you_mean
 from .folder import FORMAT, Rows, RunFolder
-from .geometry import Frame
 from .interfaces import Engine
 from .manifest import data_folder
 from .runner import Job, Outcome
 from .scoring import Tally
 from .store import Lock, Store
 from .task import Task
-from .types import Image, Sample, sha256
 
 STATED = ("engine", "chosen", "model_type", "dtype", "device", "attn_implementation")
+OF_THE_MODEL = ("engine", "engine_args", "base_url", "system", "processor", "adapter", "dtype", "frame", "trust_remote_code")
 log = logging.getLogger("evalkit")
 Progress = Callable[[Outcome | None, dict[str, Tally]], None]
 """Called with None when the first sample is about to be asked, then with every outcome."""
@@ -75,12 +72,13 @@ def run(
     processor: Any = None,
     progress: Progress | None = None,
     command: Sequence[str] = (),
+    environ: Mapping[str, str] | None = None,
     **options: Any,
 ) -> Summary:
     """Evaluates `model` on `tasks` and returns the summary; the same call again finds the same folder and goes on.
 
     `model` is what `--model` takes, or a loaded transformers model with its `processor`. `options` are the fields of
-    `RunConfig`, as on the command line; `command` is kept in the manifest.
+    `RunConfig`, as on the command line; `command` is kept in the manifest, `environ` holds the keys of servers and is not.
 
     Raises:
         UserError: something is not as expected; the message says what to do.
@@ -92,11 +90,11 @@ def run(
     if config.protocol:
         protocols.find(config.protocol)
     with ExitStack() as stack:
-        opened = _open("model", config, chosen) if config.model else _loaded(model, processor, config)
+        opened = _open("model", config, chosen, environ) if config.model else _loaded(model, processor, config)
         stack.callback(engines.close, opened.engine)
         roles = {"model": opened.engine}
         if config.judge:
-            roles["judge"] = _open("judge", config, chosen).engine
+            roles["judge"] = _open("judge", config, chosen, environ).engine
             stack.callback(engines.close, roles["judge"])
         for role in getattr(opened.engine, "roles", ()):  # a replay may hold the judge's replies too
             roles.setdefault(role, opened.engine)
@@ -147,11 +145,22 @@ def score(path: Path, check: bool = False) -> tuple[Summary, list[str]]:
     return summary, moved + _differences(before["numbers"], summary.numbers)
 
 
-def _open(role: str, config: RunConfig, chosen: list[Task]) -> engines.Opened:
-    """The engine of a role. What is said of the model (its adapter, its frame, its trust) is not said of another role's."""
+def _open(role: str, config: RunConfig, chosen: list[Task], environ: Mapping[str, str] | None = None) -> engines.Opened:
+    """The engine of a role. What is said of the model (`OF_THE_MODEL`) is not said of another role's."""
     if role != "model":
-        config = replace(config, engine="auto", processor="", adapter="", dtype="", frame="", trust_remote_code=False)
-    return engines.open_model(getattr(config, role), config, chosen)
+        config = replace(
+            config,
+            engine="auto",
+            engine_args=(),
+            base_url="",
+            system="",
+            processor="",
+            adapter="",
+            dtype="",
+            frame="",
+            trust_remote_code=False,
+        )
+    return engines.open_model(getattr(config, role), config, chosen, environ)
 
 
 def _loaded(model: Any, processor: Any, config: RunConfig) -> engines.Opened:
@@ -227,6 +236,7 @@ def _evaluate(
         stack.callback(rows.close)
         summary = _drive(folder, roles, made_of, chosen, config, rows, progress, stores[0] if opened.engine.info.stored else None)
         rows.keep()
+        folder.write("manifest.json", made_of | {"roles": manifest.roles_of(roles)})  # a server may have refused fields meanwhile
         folder.write("summary.json", summary.as_json())
         return summary
 
@@ -260,11 +270,11 @@ def _drive(
     jobs = [
         Job(
             made.name,
-            task.checked(_limited(made, config), made.name),
+            task.checked(reading.limited(made, config), made.name),
             asked,
             config.repeats,
             made.graders,
-            None if config.blind else _images(made, roles["model"], store),
+            None if config.blind else reading.images(made, roles["model"], store),
             config.blind,
         )
         for made in chosen
@@ -306,52 +316,6 @@ def _drive(
 
 def _stated(key: str, value: Any) -> str:
     return f"since {value}" if key == "chosen" else f"{key} {value}"
-
-
-def _limited(made: Task, config: RunConfig) -> Iterable[Sample]:
-    """The task's samples; with a limit, whole groups drawn by seed until there are at least that many, in their own order."""
-    return made.samples() if config.limit is None else _drawn(made, config.limit, config.seed)
-
-
-def _drawn(made: Task, limit: int, seed: int) -> Iterator[Sample]:
-    groups: dict[str, list[int]] = {}
-    for place, sample in enumerate(made.samples()):
-        groups.setdefault(sample.group or sample.id, []).append(place)
-    chosen: set[int] = set()
-    for name in sorted(groups, key=lambda group: sha256(f"{seed}/{group}")):
-        if len(chosen) >= limit:
-            break
-        chosen.update(groups[name])
-    last = max(chosen, default=-1)
-    yield from (sample for place, sample in enumerate(islice(made.samples(), last + 1)) if place in chosen)
-
-
-def _images(made: Task, engine: Engine, store: Store | None) -> Callable[[Sample], Sequence[Image]] | None:
-    """How a task's images get their digests and sizes: by reading them, or by what the store noted when they were read."""
-    info, last = engine.info, deque[tuple[Image, Image]](maxlen=64)
-
-    def read(image: Image) -> Image:
-        for raw, known in last:
-            if raw == image:
-                return known
-        last.append((image, resolve(image)))
-        return last[-1][1]
-
-    def images(sample: Sample) -> Sequence[Image]:
-        name = f"{made.name}/{sample.id}"
-        if isinstance(engine, StoredOnly) and store is not None and (known := store.recall(name, sample.images)):
-            return known
-        found = [read(image) for image in sample.images]
-        if isinstance(engine, Stored) and store is not None:
-            store.note(name, found)
-        return found
-
-    def sizes(sample: Sample) -> Sequence[Image]:
-        return [image if image.size else read(image) for image in sample.images]
-
-    if info.reads_images:
-        return images
-    return sizes if made.grounded and info.frame in (Frame.UNIT, Frame.THOUSAND) else None
 
 
 def _sampling(config: RunConfig, engine: Engine) -> dict[str, Any]:

@@ -22,13 +22,18 @@ class ModelConfig:
     """What is declared of a model. Every key but `source` may be left out."""
 
     source: str
-    """A directory (relative to the file), a hub id, or `bundled:NAME` for a checkpoint inside the package."""
+    """A directory (relative to the file), a hub id, `openai:NAME` for a server's model, or `bundled:NAME` for a checkpoint inside
+    the package."""
     protocol: str = "direct"
     """How it is asked where the command line does not say."""
     frame: str = ""
     """In what it writes coordinates: original, seen, unit, thousand. Empty: as its architecture is known to."""
     engine: str = "auto"
     engine_args: tuple[str, ...] = ()
+    base_url: str = ""
+    """Where the server is."""
+    key: str = "OPENAI_API_KEY"
+    """The environment variable that holds the key of the server."""
     processor: str = ""
     adapter: str = ""
     dtype: str = ""
@@ -44,7 +49,11 @@ class RunConfig:
     protocol: str = ""
     engine: str = "auto"
     engine_args: tuple[str, ...] = ()
-    """Arguments of vLLM as name=value."""
+    """Arguments of vLLM, or options of a server, as name=value."""
+    base_url: str = ""
+    system: str = ""
+    max_cost: float | None = None
+    max_time: float | None = None
     judge: str = ""
     limit: int | None = None
     blind: bool = False
@@ -79,6 +88,8 @@ class RunConfig:
             "repeats": 1,
             "batch_size": 1,
             "max_new_tokens": 1,
+            "max_cost": 0,
+            "max_time": 0,
             "temperature": 0,
             "top_p": 0,
             "top_k": 0,
@@ -160,7 +171,14 @@ def engine_arguments(given: Sequence[str]) -> dict[str, Any]:
 
 
 def _allowed(annotation: str) -> tuple[type, ...]:
-    kinds: dict[str, tuple[type, ...]] = {"str": (str,), "int": (int,), "float": (float, int), "bool": (bool,), "None": (type(None),)}
+    kinds: dict[str, tuple[type, ...]] = {
+        "str": (str,),
+        "int": (int,),
+        "float": (float, int),
+        "bool": (bool,),
+        "None": (type(None),),
+        "Mapping": (dict, str),
+    }
     return tuple(kind for name, found in kinds.items() if name in annotation for kind in found)
 
 
@@ -190,11 +208,13 @@ def models() -> dict[str, Path]:
 
 
 def model(name: str) -> ModelConfig | None:
-    """The declared model called `name`, its `source` resolved; None where none is declared."""
-    path = models().get(name)
+    """The declared model called `name`, or of a TOML file at that path, its `source` resolved; None where none is declared."""
+    path = Path(name) if name.endswith(".toml") else models().get(name)
     if path is None:
         return None
     declared = read(ModelConfig, path)
+    if (path.parent / declared.source).is_dir():
+        return replace(declared, source=str(path.parent / declared.source))
     if declared.source.startswith("bundled:"):
         bundled = Path(__file__).parent / "demo" / "checkpoints" / declared.source.removeprefix("bundled:")
         return replace(declared, source=str(bundled))

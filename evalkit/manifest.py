@@ -55,7 +55,7 @@ def build(
         "name": name,
         "protocol": asked.name,
         "sampling": dict(sampling),
-        "roles": {role: _info(engine.info) for role, engine in roles.items()},
+        "roles": roles_of(roles),
         "tasks": tasks(chosen, config),
         "options": dataclasses.asdict(absolute(config)),
         "resolved": resolved(name, asked, roles, chosen, config),
@@ -95,6 +95,11 @@ def data_keys(typed: str) -> set[str]:
     return {typed, file, Path(file).stem}
 
 
+def roles_of(roles: Mapping[str, Engine]) -> dict[str, Any]:
+    """What a manifest says of the engine of each role."""
+    return {role: _info(engine.info) for role, engine in roles.items()}
+
+
 def _info(info: ModelInfo) -> dict[str, Any]:
     return {spec.name: getattr(info, spec.name) for spec in dataclasses.fields(info)} | {
         "answers": sorted(info.answers),
@@ -120,6 +125,8 @@ def absolute(config: RunConfig) -> RunConfig:
 
     def name(text: str) -> str:
         kind, colon, rest = text.partition(":")
+        if kind == "openai":
+            return text
         if kind in ("replay", "plugin"):
             return f"{kind}{colon}{Path(rest).absolute()}"
         return str(Path(text).absolute()) if text and Path(text).exists() else text

@@ -17,7 +17,7 @@ errors types interfaces geometry rle stats
 data images parsers metrics tools
 protocols graders task config
 engines store
-runner scoring refusals folder manifest
+runner scoring refusals reading folder manifest
 report
 api
 export parity

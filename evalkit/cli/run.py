@@ -1,6 +1,7 @@
 """`evalkit run`: evaluate a model on tasks."""
 
 import logging
+import os
 import sys
 import time
 from dataclasses import fields
@@ -13,11 +14,21 @@ from ..errors import UserError
 
 
 @click.command()
-@click.option("--model", "-m", help="A directory, a hub id, replay:FILE, plugin:FILE:CLASS, or a name in configs/models (demo).")
+@click.option(
+    "--model",
+    "-m",
+    help="A directory, a hub id, openai:NAME, replay:PATH, plugin:FILE:CLASS, a name in configs/models (demo) or a .toml like those.",
+)
 @click.option("--tasks", "-t", help="Tasks, comma between: vstar,vsr:zeroshot,path/to/file.py. `evalkit tasks` lists them.")
 @click.option("--protocol", "-p", help="How samples are asked: direct, grit. [default: what the model's config says, else direct]")
-@click.option("--engine", help="auto, transformers, vllm, replay or plugin.  [default: auto]")
-@click.option("--engine-args", multiple=True, help="name=value of vLLM's own arguments (tensor_parallel_size=2); can be given again.")
+@click.option("--engine", help="auto, transformers, vllm, openai, replay or plugin.  [default: auto]")
+@click.option(
+    "--engine-args", multiple=True, help="name=value of vLLM's arguments (tensor_parallel_size=2) or a server's options (server=vllm)."
+)
+@click.option("--base-url", help="Where the server of openai:NAME is, such as http://localhost:8000/v1.  [default: OpenAI's]")
+@click.option("--system", help="A system message, for openai:NAME.")
+@click.option("--max-cost", type=float, help="Stop asking a server when so much is spent (prices: --engine-args price_in=, price_out=).")
+@click.option("--max-time", type=float, help="Stop asking a server after so many seconds; the same command goes on.")
 @click.option("--judge", help="The model that judges answers, where a task needs one.")
 @click.option("--limit", type=int, help="At least this many samples, in whole groups drawn by --seed; the run is marked partial.")
 @click.option("--blind", is_flag=True, default=None, help="Ask without the images: the floor that a score must rise above.")
@@ -61,7 +72,7 @@ def command(config: Path | None, **given: Any) -> int:
     progress = Progress(options.get("limit") is not None)
     _say_what_is_logged()
     try:
-        summary = api.run(model, tasks, progress=progress, command=sys.argv[1:], **options)
+        summary = api.run(model, tasks, progress=progress, command=sys.argv[1:], environ=os.environ, **options)
     finally:
         progress.close()
     click.echo(summary.table())

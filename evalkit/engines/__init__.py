@@ -1,17 +1,18 @@
 """Who answers requests, behind one method; and how a model's name on the command line becomes an engine."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from .. import config
-from ..errors import UserError, did_you_mean
+from ..errors import Refused, UserError, did_you_mean
 from ..geometry import Frame
 from ..interfaces import Engine
 from ..task import Task
 
 ANSWERERS = ("oracle", "mute", "guess")
-ENGINES = ("auto", "transformers", "vllm", "replay", "plugin")
+ENGINES = ("auto", "transformers", "vllm", "openai", "replay", "plugin")
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,9 +24,9 @@ class Opened:
     protocol: str
 
 
-def open_model(name: str, options: config.RunConfig, tasks: list[Task]) -> Opened:
-    """The engine for `name`: a directory, a hub id, `replay:PATH`, `plugin:FILE:CLASS`, a name in configs/models, or one of the
-    answerers that test a task: `oracle`, `mute`, `guess`.
+def open_model(name: str, options: config.RunConfig, tasks: list[Task], environ: Mapping[str, str] | None = None) -> Opened:
+    """The engine for `name`: a directory, a hub id, `openai:NAME`, `replay:PATH`, `plugin:FILE:CLASS`, a name in configs/models or
+    a file like those, or one of the answerers that test a task: `oracle`, `mute`, `guess`. `environ` holds the keys of servers.
 
     Raises:
         UserError: there is no such model, or it cannot be loaded.
@@ -33,9 +34,9 @@ def open_model(name: str, options: config.RunConfig, tasks: list[Task]) -> Opene
     if options.engine not in ENGINES:
         raise UserError(f"no engine '{options.engine}'. {did_you_mean(options.engine, ENGINES)}")
     kind, _, rest = name.partition(":")
-    if kind in ("replay", "plugin") and options.engine not in ("auto", kind):
+    if kind in ("replay", "plugin", "openai") and options.engine not in ("auto", kind):
         raise UserError(f"--engine {options.engine} does not go with --model {name}: leave it out")
-    if kind not in ("replay", "plugin") and options.engine in ("replay", "plugin"):
+    if kind not in ("replay", "plugin", "openai") and options.engine in ("replay", "plugin", "openai"):
         kind, rest = options.engine, name
     asked = config.frame(options.frame, "--frame")
     if kind == "replay":
@@ -51,7 +52,33 @@ def open_model(name: str, options: config.RunConfig, tasks: list[Task]) -> Opene
         return Opened(engine, engine.info.name, "direct")
     if name in ANSWERERS and not Path(name).is_dir():
         return Opened(_answerer(name, tasks, asked), name, "direct")
-    return _checkpoint(name, options)
+    declared = config.ModelConfig(name) if kind == "openai" else config.model(name)
+    if declared and declared.source.startswith("openai:"):
+        return _server(Path(name).stem if name.endswith(".toml") else name, declared, options, environ or {})
+    if options.base_url:
+        raise UserError(f"--base-url is a server's, and {name} is none: name its model as openai:NAME")
+    return _checkpoint(name, declared, options)
+
+
+def _server(name: str, declared: config.ModelConfig, options: config.RunConfig, environ: Mapping[str, str]) -> Opened:
+    from .openai import OpenAI, OpenAIOptions
+
+    model = declared.source.removeprefix("openai:")
+    said: dict[str, Any] = config.engine_arguments((*declared.engine_args, *options.engine_args))
+    base_url = options.base_url or declared.base_url
+    said |= {"base_url": base_url} if base_url else {}
+    said |= {"system": options.system} if options.system else {}
+    said |= {"max_cost": options.max_cost, "max_seconds": options.max_time}
+    built = config.build(OpenAIOptions, {key: value for key, value in said.items() if value is not None}, "--engine-args")
+    engine = OpenAI(model, built, api_key=environ.get(declared.key, ""), key_name=declared.key)
+    frame = config.frame(options.frame, "--frame") or config.frame(declared.frame, name)
+    if frame is Frame.SEEN and not built.factor:
+        raise Refused(
+            f"no server says what size it saw, so boxes of {name} in frame 'seen' cannot be placed: declare its resize with "
+            "--engine-args factor=..., min_pixels=... and max_pixels=..."
+        )
+    engine.info = replace(engine.info, frame=frame)
+    return Opened(engine, model.replace("/", "--") if name == declared.source else name, declared.protocol)
 
 
 def _answerer(name: str, tasks: list[Task], frame: Frame | None) -> Engine:
@@ -63,11 +90,10 @@ def _answerer(name: str, tasks: list[Task], frame: Frame | None) -> Engine:
     return scripted.oracle(samples, frame or Frame.ORIGINAL) if name == "oracle" else scripted.guess(samples)
 
 
-def _checkpoint(name: str, options: config.RunConfig) -> Opened:
-    declared = config.model(name)
+def _checkpoint(name: str, declared: config.ModelConfig | None, options: config.RunConfig) -> Opened:
     if declared is None:
         if not Path(name).is_dir() and ("/" not in name or name.startswith((".", "/")) or name.count("/") != 1):
-            known = [*config.models(), *ANSWERERS, "replay:PATH", "plugin:FILE:CLASS"]
+            known = [*config.models(), *ANSWERERS, "openai:NAME", "replay:PATH", "plugin:FILE:CLASS"]
             raise UserError(f"no model '{name}': no such directory, and no name in configs/models. {did_you_mean(name, known)}")
         declared = config.ModelConfig(name)
     elif not Path(declared.source).is_dir() and Path(declared.source).is_absolute():

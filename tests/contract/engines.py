@@ -159,6 +159,14 @@ def _vllm(bench: Bench) -> Engine:
     return VLLM(bench.checkpoint(), arguments={"enforce_eager": True, "max_model_len": 2048}, cache=bench.folder)
 
 
+def _openai(bench: Bench) -> Engine:
+    from evalkit.engines.openai import OpenAI, OpenAIOptions
+
+    from .server import Server
+
+    return OpenAI("tiny", OpenAIOptions(base_url=bench.stack.enter_context(Server()).url))
+
+
 @dataclass(frozen=True)
 class Entry:
     """An engine under test."""
@@ -185,4 +193,5 @@ ENGINES = [
     Entry("stored", _stored),
     Entry("transformers", _transformers, pixels=True, language=True),
     Entry("vllm", _vllm, pixels=True, language=True),
+    Entry("openai", _openai, pixels=True),
 ]

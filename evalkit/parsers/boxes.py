@@ -12,8 +12,11 @@ Quadruple = tuple[float, float, float, float]
 _INTEGERS = re.compile(r"\b\d+,\s*\d+,\s*\d+,\s*\d+\b")
 _NUMBER = r"[-+−]?(?:\d++(?:\.\d*+)?+|\.\d++)(?:[eE][-+]?\d++)?+"
 _FOUR = re.compile(rf"\s*+({_NUMBER})" + rf"(?:\s*+[,;]\s*+|\s++)({_NUMBER})" * 3 + r"\s*+")
-_OBJECT = re.compile(r"\{[^{}]*+\}")
-_NAMED = re.compile(r"""["'](label|name|category|class)["']\s*+:\s*+("(?:[^"\\]|\\.)*+"|'[^']*+')""", re.IGNORECASE)
+# A string that its line does not close runs to the line's end, so that none is looked through twice.
+_STRING = r"""(?:"(?:[^"\\\n]|\\.)*+"?+|'(?:[^'\\\n]|\\.)*+'?+)"""
+_IN_OBJECT = re.compile(rf"({_STRING})\s*+:\s*+({_STRING})|{_STRING}|[{{}}]")
+_BRACE = re.compile(r"\{")
+_NAMES = ("label", "name", "category", "class")
 _GROUP = re.compile(r"\[([^\[\]()]*+)\]|\(([^\[\]()]*+)\)|<b?box>([^<>\[\]()]*+)</b?box>", re.IGNORECASE)
 
 
@@ -45,19 +48,33 @@ def quadruples(text: str) -> tuple[Quadruple, ...]:
 def labelled_quadruples(text: str) -> tuple[tuple[Quadruple, str], ...]:
     """Every list that `quadruples` finds, with the label of the innermost JSON object it stands in; "" where that names none.
 
-    The label is the object's `label`, else its `name`, `category` or `class`, as text.
+    The label is the object's own `label`, else its `name`, `category` or `class`, in any case, where that is a text; it is given
+    letter for letter, escapes resolved. Quotes may be single, and of an object that the text's end cuts off what is whole counts.
 
     >>> labelled_quadruples('[{"bbox_2d": [1, 2, 3, 4], "label": "red cup"}, {"bbox_2d": [5, 6, 7, 8]}]')
     (((1.0, 2.0, 3.0, 4.0), 'red cup'), ((5.0, 6.0, 7.0, 8.0), ''))
     """
-    objects = [(match.start(), match.end(), _label(match[0])) for match in _OBJECT.finditer(text)]
-    starts = [start for start, _, _ in objects]
+    starts, named = _objects(text)
+    return tuple((box, _label(named[bisect.bisect_right(starts, place) - 1])) for place, box in _found(text))
 
-    def label_at(place: int) -> str:
-        at = bisect.bisect_right(starts, place) - 1
-        return objects[at][2] if at >= 0 and place < objects[at][1] else ""
 
-    return tuple((box, label_at(place)) for place, box in _found(text))
+def _objects(text: str) -> tuple[list[int], list[dict[str, str]]]:
+    """The places where another JSON object becomes the innermost, the first 0, and the texts that each holds by key, as written."""
+    starts, named, at = [0], [dict[str, str]()], 0
+    around = [named[0]]  # outside of all objects, where quotes mean nothing, and then the objects that are open
+    while match := (_IN_OBJECT if len(around) > 1 else _BRACE).search(text, at):
+        at = match.end()
+        if match[0] == "{":
+            around.append({})
+        elif match[0] == "}":
+            around.pop()
+        else:
+            if match.lastindex:
+                around[-1][_unquoted(match[1]).lower()] = match[2]
+            continue
+        starts.append(match.start())
+        named.append(around[-1])
+    return starts, named
 
 
 def _found(text: str) -> Iterator[tuple[int, Quadruple]]:
@@ -68,13 +85,17 @@ def _found(text: str) -> Iterator[tuple[int, Quadruple]]:
             yield group.start(), box
 
 
-def _label(text: str) -> str:
-    named = {match[1].lower(): match[2] for match in _NAMED.finditer(text)}
-    written = next((named[key] for key in ("label", "name", "category", "class") if key in named), '""')
+def _label(named: dict[str, str]) -> str:
+    """The label among the texts of an object; "" where there is none, or it is cut off."""
+    written = next((named[key] for key in _NAMES if key in named), "")
+    return _unquoted(written) if len(written) > 1 and written[-1] == written[0] else ""
+
+
+def _unquoted(written: str) -> str:
     try:
         return str(json.loads(written))
     except ValueError:
-        return written[1:-1]
+        return written[1:-1].replace("\\'", "'")
 
 
 def _finite(written: "list[str] | tuple[str, ...]") -> Quadruple | None:

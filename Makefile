@@ -34,7 +34,7 @@ bench: .venv/tested
 	.venv/bin/python setup/mend_torchvision.py
 	touch $@
 
-# What only the tests need: vLLM's CPU build, where exact versions are taken; without it the tests of the vllm engine are skipped.
+# What only the tests need: vLLM's CPU build and Ray, where exact versions are taken; without them their tests are skipped.
 .venv/tested: .venv/ready
-	@[ -z "$(CONSTRAINTS)" ] || .venv/bin/python setup/vllm_on_cpu.py $(EXACT)
+	@[ -z "$(CONSTRAINTS)" ] || .venv/bin/python setup/engines_on_cpu.py $(EXACT)
 	touch $@

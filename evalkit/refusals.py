@@ -22,6 +22,8 @@ def before(name: str, roles: Mapping[str, Engine], chosen: Sequence[Task], asked
         Refused: it cannot; the message says what to give or to choose.
     """
     reads, info = readable(asked, config), roles["model"].info
+    if config.blind and info.details.get("engine") == "replay":
+        raise Refused(f"the replies of '{name}' were given already, with their images or without: leave out --blind")
     for made in chosen:
         rules = [rule for rule in made.rules if rule.reads in reads]
         if not rules:
@@ -33,7 +35,10 @@ def before(name: str, roles: Mapping[str, Engine], chosen: Sequence[Task], asked
             raise Refused(f"task '{made.name}' {why}")
         for grader in made.graders:
             if grader.to not in roles:
-                raise Refused(f"task '{made.name}' needs a {grader.to} for '{grader.name}': name one with --{grader.to} MODEL")
+                raise Refused(
+                    f"task '{made.name}' needs a {grader.to} for '{grader.name}': name one with --{grader.to} MODEL, or choose a variant "
+                    "without (`evalkit tasks`)"
+                )
         if not any(rule.reads == "boxes" for rule in rules):
             continue
         if info.frame is None:

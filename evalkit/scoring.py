@@ -105,8 +105,9 @@ class Tally:
         self.counts.update(sample.tags)
         if isinstance(sample.target, (str, int)):
             self.counts[f"answer={sample.target}"] += 1
-            for subset in (OVERALL, *sample.tags):
-                self._targets[subset][sample.target] += 1
+            if any("correct" in rule.metric.measure(None, sample) for rule, _ in self._rules):
+                for subset in (OVERALL, *sample.tags):
+                    self._targets[subset][sample.target] += 1
 
     def gap(self, sample: Sample, draw: int, reason: str) -> None:
         """Notes that no answer came."""

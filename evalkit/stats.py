@@ -274,7 +274,7 @@ def from_resamples(value: float, drawn: "ArrayLike", n: int) -> Estimate:
         return Estimate(value, None, None, None, n)
     stderr = float(finite.std(ddof=1))
     low, high = np.quantile(finite, [0.025, 0.975]).tolist()
-    if math.isclose(low, high):
+    if math.isclose(low, high, abs_tol=1e-6):
         return Estimate(value, stderr, None, None, n)
     return Estimate(value, stderr, min(low, value), max(high, value), n)
 

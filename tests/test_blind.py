@@ -9,6 +9,7 @@ from PIL import Image
 
 import evalkit
 from evalkit import api
+from evalkit.errors import Refused
 
 TASK = """
 from pathlib import Path
@@ -135,3 +136,10 @@ def test_a_limit_draws_the_same_questions(place: Path) -> None:
         (place / "sent.jsonl").unlink()
     assert asked[0] == asked[1]
     assert len(asked[0]) == 2
+
+
+def test_replies_that_were_given_already_cannot_be_asked_blind(tmp_path: Path) -> None:
+    path = tmp_path / "replies.jsonl"
+    path.write_text('{"sample": "0", "text": "3"}\n')
+    with pytest.raises(Refused, match="were given already"):
+        evalkit.run(f"replay:{path}", "shapes:24", out=tmp_path / "out", blind=True)

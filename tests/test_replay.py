@@ -104,3 +104,29 @@ def test_the_frame_of_text_is_never_assumed_and_boxes_as_values_need_none(replay
 def test_a_box_that_is_not_finite_is_refused(replay: Callable[..., Replay]) -> None:
     with pytest.raises(DataError, match="not finite"):
         replay('{"sample": "0", "text": "", "boxes": [[NaN, 2, 3, 4]]}')
+
+
+def test_a_mask_of_plain_run_lengths_is_read_too(replay: Callable[..., Replay]) -> None:
+    engine = replay({"sample": "0", "text": "", "masks": [{"counts": [2, 3, 1], "size": [2, 3]}]})
+    (mask,) = asyncio.run(engine.answer(Request(Generate((Message("user", ("q",)),)), sample="t/0"))).masks
+    assert (mask.counts, mask.size) == ("231", Size(3, 2))
+
+
+@pytest.mark.parametrize("counts", [7, None, {"a": 1}])
+def test_a_mask_that_is_none_is_shown_with_its_line(replay: Callable[..., Replay], counts: Any) -> None:
+    with pytest.raises(DataError, match="line 1, got"):
+        replay({"sample": "0", "text": "", "masks": [{"counts": counts, "size": [2, 3]}]})
+
+
+def test_a_file_without_replies_is_told(replay: Callable[..., Replay]) -> None:
+    with pytest.raises(DataError, match=r"expected replies in .*, got none"):
+        replay()
+
+
+def test_a_byte_order_mark_is_no_part_of_the_first_row(tmp_path: Path) -> None:
+    path = tmp_path / "bom.jsonl"
+    path.write_bytes(b'\xef\xbb\xbf{"sample": "0", "text": "a"}\r\n{"sample": "1", "text": "b"}\r\n')
+    engine = Replay(path, [])
+    asked = [Request(Generate((Message("user", ("q",)),)), sample=f"t/{name}") for name in "01"]
+    assert [asyncio.run(engine.answer(request)).text for request in asked] == ["a", "b"]
+    engine.close()

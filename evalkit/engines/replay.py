@@ -23,6 +23,8 @@ from ..task import Reply, Task
 from ..types import ModelInfo, Request, Response
 from .common import admit
 
+BOM = b"\xef\xbb\xbf"
+
 
 @dataclass(frozen=True, slots=True)
 class Turns:
@@ -100,7 +102,9 @@ class _Listed:
             if (reply.sample, reply.role) in self._turns:
                 raise _twice(reply.sample, path)
             self._turns[reply.sample, reply.role] = Turns((reply.text,), reply.boxes, reply.masks, reply.labels, reply.scores)
-        self.gives_boxes = any(turns.boxes for turns in self._turns.values())
+        if not self._turns:
+            raise _empty(path)
+        self.gives_boxes = True  # a benchmark's own results are in its own frame
         self.roles = frozenset(role for _, role in self._turns)
 
     def get(self, task: str, sample: str, role: str) -> Turns | None:
@@ -126,12 +130,14 @@ class _Indexed:
         with path.open("rb") as file:
             for number, line in enumerate(file, start=1):
                 if line.strip():
-                    row = self._read(line, number)
+                    row = self._read(line.removeprefix(BOM) if number == 1 else line, number)
                     codes.append(_code(row["task"] if by_task else "", row["sample"], row["role"]))
                     places.append(at)
                     roles.add(row["role"])
                     self.gives_boxes = self.gives_boxes or bool(row["turns"].boxes)
                 at += len(line)
+        if not codes:
+            raise _empty(path)
         self.roles = frozenset(roles)
         order = np.argsort(np.frombuffer(codes, dtype=np.int64), kind="stable")
         sorted_codes = np.frombuffer(codes, dtype=np.int64)[order]
@@ -160,7 +166,7 @@ class _Indexed:
 
     def _at(self, index: int) -> dict[str, Any]:
         self._file.seek(self._places[index])
-        return self._read(self._file.readline(), None)
+        return self._read(self._file.readline().removeprefix(BOM), None)
 
     def _read(self, line: bytes, number: int | None) -> dict[str, Any]:
         place = f"{self._path}, line {number}"
@@ -174,7 +180,7 @@ class _Indexed:
             boxes = tuple(Box(*map(float, box)) for box in row["boxes"]) if "boxes" in row else ()
             if not all(map(is_finite, boxes)):
                 raise ValueError("a box that is not finite")
-            masks = tuple(Mask(m["counts"], Size(m["size"][1], m["size"][0])) for m in row["masks"]) if "masks" in row else ()
+            masks = tuple(map(_mask, row["masks"])) if "masks" in row else ()
             labels, scores = tuple(map(str, row.get("labels", ()))), tuple(map(float, row.get("scores", ())))
             if any(values and len(values) != len(boxes) for values in (labels, scores)):
                 raise ValueError("labels or scores that are not as many as the boxes")
@@ -211,6 +217,23 @@ def _code(task: str, sample: str, role: str) -> int:
     """A 63-bit code of a task, a sample and a role."""
     name = f"{role} {task}/{sample}".encode("utf-8", "surrogatepass")
     return int.from_bytes(hashlib.blake2b(name, digest_size=8).digest(), "big") >> 1
+
+
+def _empty(path: Path) -> DataError:
+    return DataError(f"expected replies in {path}, got none: is it the right file?")
+
+
+def _mask(given: dict[str, Any]) -> Mask:
+    """A mask of COCO's run lengths, compressed to a string or a plain list."""
+    height, width = given["size"]
+    counts = given["counts"]
+    if isinstance(counts, list):
+        from pycocotools import mask
+
+        counts = mask.frPyObjects({"counts": counts, "size": [height, width]}, height, width)["counts"].decode()
+    if not isinstance(counts, str):
+        raise TypeError("a mask whose counts are neither a string nor a list")
+    return Mask(counts, Size(width, height))
 
 
 def _twice(sample: str, path: Path) -> DataError:

@@ -67,17 +67,20 @@ def mute() -> Scripted:
 
 
 def guess(samples: Mapping[str, Sample]) -> Scripted:
-    """An engine that draws evenly, by the request's key: a letter among the options, yes or no, 0 to 5, a box. A text is empty.
+    """An engine that draws evenly, by sample and draw: a letter among the options, yes or no, 0 to 5, a box. A text is empty.
 
     Boxes and points are in thousandths of the image.
     """
-    info = ModelInfo("guess", "guess", Frame.THOUSAND, LIKELY, stored=False)
+    info = ModelInfo("guess", "guess", Frame.THOUSAND, LIKELY, reads_images=False, stored=False)
+
+    def drawn(request: Request) -> random.Random:
+        return random.Random(f"{request.sample} {request.draw} {request.turn} {request.to}")
 
     def reply(request: Request) -> str | Response:
         if isinstance(request.kind, Likelihood):
-            drawn = random.Random(request.key(info.fingerprint))
-            return Response(likelihoods=tuple(-drawn.random() for _ in request.kind.continuations))
-        sample, rng = _sample(samples, request), random.Random(request.key(info.fingerprint))
+            rng = drawn(request)
+            return Response(likelihoods=tuple(-rng.random() for _ in request.kind.continuations))
+        sample, rng = _sample(samples, request), drawn(request)
         xs, ys = sorted(rng.sample(range(1001), 2)), sorted(rng.sample(range(1001), 2))
         box = [xs[0], ys[0], xs[1], ys[1]]
         answers: dict[str, Callable[[], str]] = {

@@ -27,6 +27,8 @@ from .common import admit
 
 DECODED = 32
 """How many requests' images are decoded at most before the one that renders has taken them."""
+WATCH = 1.0
+"""Seconds between looks at whether vLLM's process is still there."""
 LIKELIHOOD_BYTES = 4 << 30
 """The most memory that the log-probabilities of a prompt may take; vLLM holds those of every token of a step at once."""
 CPU_CACHE = 1 << 30
@@ -125,8 +127,10 @@ class VLLM:
         self._room = threading.BoundedSemaphore(DECODED)
         self._decoders = ThreadPoolExecutor(min(os.cpu_count() or 1, 16), "decode")
         self._renderer = ThreadPoolExecutor(1, "render")
+        self._closed = threading.Event()
         self._thread = threading.Thread(target=self._serve, name="vllm", daemon=True)
         self._thread.start()
+        threading.Thread(target=self._watch, name="vllm watch", daemon=True).start()
 
     @property
     def sampling(self) -> Sampling:
@@ -155,6 +159,7 @@ class VLLM:
 
     def close(self) -> None:
         """Ends vLLM's process and the threads; whoever still waits gets a gap."""
+        self._closed.set()
         self._arrivals.put(None)
         for pool in (self._decoders, self._renderer):
             pool.shutdown(wait=False, cancel_futures=True)
@@ -286,6 +291,14 @@ class VLLM:
                 return
             _settle(late, Gap(reason))
 
+    def _watch(self) -> None:
+        """Wakes the thread that waits for vLLM's outputs when vLLM's process is gone: by itself it would wait for ever."""
+        core = self._engine.engine_core
+        while not self._closed.wait(WATCH):
+            if getattr(getattr(core, "resources", None), "engine_dead", False) and hasattr(core, "outputs_queue"):
+                core.outputs_queue.put_nowait(RuntimeError("its process ended"))
+                return
+
     def _take(self) -> bool:
         """Hands over what has arrived, waiting for something only while nothing is under way; False when told to end."""
         while True:
@@ -299,13 +312,13 @@ class VLLM:
             if not job.future.set_running_or_notify_cancel():
                 continue
             name = str(next(self._numbers))
+            self._flying[name] = job
             try:
                 self._engine.add_request(name, job.prompt, job.params)
             except ValueError as error:  # such as a prompt longer than the context
-                _settle(job, Gap(f"vLLM cannot take the prompt: {checkpoint.first_line(error)}"))
+                _settle(self._flying.pop(name), Gap(f"vLLM cannot take the prompt: {checkpoint.first_line(error)}"))
                 continue
             job.prompt = None
-            self._flying[name] = job
 
     def _finish(self, output: Any) -> None:
         job = self._flying.pop(output.request_id)

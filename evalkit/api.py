@@ -360,6 +360,7 @@ def _entry(made: Task, typed: str, tally: Tally, config: RunConfig, engine: Engi
         "task": made.name,
         "version": made.version,
         "headline": made.headline,
+        "composites": sorted({composite.subset for composite in made.composites}),
         "samples": tally.samples,
         "published": total,
         "limit": config.limit if partial else None,

@@ -175,18 +175,24 @@ class Tally:
                 if metric not in made or (metric, subset) in kept:
                     measured.add(metric)
                     told.append(row)
-            if "accuracy" in measured and self._targets[subset]:
-                told.append(self._floor(subset))
+            told += self._floors(subset, measured)
         yield from (row for row in told if row["subset"] == OVERALL)
         for composite in self.task.composites:
             for rule in dict.fromkeys(rule for metric, rule, _ in members if metric == composite.metric):
                 yield _composed(composite, rule, [members.get((composite.metric, rule, subset)) for subset in composite.of])
+            if composite.metric in self.task.floors and any(metric == composite.metric for metric, _, _ in members):
+                value = self.task.floors[composite.metric] * (len(composite.of) if composite.how == "sum" else 1)
+                yield _floor(composite.metric, composite.subset, value, sum(self.lacking(subset)[0] for subset in composite.of))
         yield from (row for row in told if row["subset"] != OVERALL)
 
-    def _floor(self, subset: str) -> dict[str, Any]:
-        targets = self._targets[subset]
-        estimate = Estimate(max(targets.values()) / targets.total(), None, None, None, targets.total())
-        return _row("accuracy_floor", "majority", subset, estimate, dict.fromkeys((*FLAGS, "gaps"), 0))
+    def _floors(self, subset: str, measured: Collection[str]) -> Iterator[dict[str, Any]]:
+        """What one constant answer scores, for the estimates measured in a subset."""
+        targets, asked = self._targets[subset], self.lacking(subset)[0]
+        if "accuracy" in measured and targets:
+            yield _floor("accuracy", subset, max(targets.values()) / targets.total(), targets.total())
+        for metric, value in self.task.floors.items():
+            if metric in measured:
+                yield _floor(metric, subset, value, asked)
 
     def _of_subsets(self) -> Iterator[dict[str, Any]]:
         import numpy as np
@@ -249,6 +255,10 @@ def _column(column: "array[float] | list[Sequence[float]]") -> "np.ndarray[Any, 
     for place, numbers in enumerate(column):
         lists[place] = np.asarray(numbers, dtype=float)
     return lists
+
+
+def _floor(metric: str, subset: str, value: float, n: int) -> dict[str, Any]:
+    return _row(f"{metric}_floor", "majority", subset, Estimate(value, None, None, None, n), dict.fromkeys((*FLAGS, "gaps"), 0))
 
 
 def _composed(composite: Composite, rule: str, rows: Sequence[Mapping[str, Any] | None]) -> dict[str, Any]:

@@ -86,6 +86,8 @@ class Task:
     composites: tuple[Composite, ...] = ()
     notes: tuple[str, ...] = ()
     """What is to be said beside every number, such as how its data differs from the benchmark's."""
+    floors: Mapping[str, float] = field(default_factory=dict)
+    """What one answer to every question scores, for estimates other than accuracy: the value in each subset that the estimate has."""
     whole: tuple[str, ...] = ()
     """Subsets whose numbers mean nothing where a reply is missing: a run that lacks one is refused unless told to go on."""
 

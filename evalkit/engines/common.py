@@ -1,9 +1,12 @@
-"""What every engine does before and after its own work: admit a request, write its chat, cut a reply at a stop string."""
+"""What engines do before and after their own work: admit a request, write its chat, split likelihoods, cut a reply at a stop string."""
 
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import Any
 
 from ..errors import Refused
-from ..types import Attend, Generate, Image, Likelihood, ModelInfo, Request
+from ..types import Attend, Generate, Image, Likelihood, ModelInfo, Request, Response
 
 
 def admit(info: ModelInfo, request: Request) -> None:
@@ -15,6 +18,20 @@ def admit(info: ModelInfo, request: Request) -> None:
     kind = type(request.kind).__name__.lower()
     if kind not in info.answers:
         raise Refused(f"expected a request of kind {' or '.join(sorted(info.answers))} for {info.name}, got {kind}: choose another engine")
+
+
+async def one_by_one(request: Request, answer: Callable[[Request], Awaitable[Response]]) -> Response:
+    """The response of an engine that takes one continuation at a time: each of a likelihood's is asked alone, all at once."""
+    if not isinstance(request.kind, Likelihood):
+        return await answer(request)
+    alone = [replace(request.kind, continuations=(continuation,)) for continuation in request.kind.continuations]
+    parts = await asyncio.gather(*(answer(replace(request, kind=kind)) for kind in alone))
+    return Response(
+        seen=parts[0].seen if parts else (),
+        tokens_in=sum(part.tokens_in for part in parts),
+        seconds=sum(part.seconds for part in parts),
+        likelihoods=tuple(part.likelihoods[0] for part in parts),
+    )
 
 
 def chat(kind: Generate | Likelihood | Attend) -> list[dict[str, Any]]:

@@ -9,7 +9,7 @@ import copy
 import inspect
 import time
 from collections.abc import Hashable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from ..geometry import Size
 from ..types import Generate, Likelihood, ModelInfo, Request, Response, Sampling, images_of
 from . import checkpoint, rendering
 from .batching import Batcher
-from .common import admit
+from .common import admit, one_by_one
 from .decoding import Ending, Sampler, read
 
 
@@ -100,16 +100,7 @@ class Transformers:
             Refused: the request's kind is not served, or the processor cannot honour an image's budget.
         """
         admit(self.info, request)
-        if not isinstance(request.kind, Likelihood):
-            return await self._answer(request)
-        alone = [replace(request.kind, continuations=(continuation,)) for continuation in request.kind.continuations]
-        parts = await asyncio.gather(*(self._answer(replace(request, kind=kind)) for kind in alone))
-        return Response(
-            seen=parts[0].seen if parts else (),
-            tokens_in=sum(part.tokens_in for part in parts),
-            seconds=sum(part.seconds for part in parts),
-            likelihoods=tuple(part.likelihoods[0] for part in parts),
-        )
+        return await one_by_one(request, self._answer)
 
     def top_two(self, request: Request) -> tuple[float, float]:
         """The log-probabilities of the two likeliest tokens after the prompt and its prefill, the likelier first."""

@@ -14,7 +14,7 @@ import threading
 import time
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from ..errors import EvalkitError, Gap, Refused
 from ..geometry import Size
 from ..types import Finish, Generate, Image, Likelihood, ModelInfo, Request, Response, Sampling, images_of, sha256
 from . import checkpoint, launch, rendering
-from .common import admit
+from .common import admit, one_by_one
 
 DECODED = 32
 """How many requests' images are decoded at most before the one that renders has taken them."""
@@ -146,16 +146,7 @@ class VLLM:
             Refused: the request's kind is not served, an image's budget cannot be honoured, or a likelihood takes too much memory.
         """
         admit(self.info, request)
-        if not isinstance(request.kind, Likelihood):
-            return await self._answer(request)
-        alone = [replace(request.kind, continuations=(continuation,)) for continuation in request.kind.continuations]
-        parts = await asyncio.gather(*(self._answer(replace(request, kind=kind)) for kind in alone))
-        return Response(
-            seen=parts[0].seen if parts else (),
-            tokens_in=sum(part.tokens_in for part in parts),
-            seconds=sum(part.seconds for part in parts),
-            likelihoods=tuple(part.likelihoods[0] for part in parts),
-        )
+        return await one_by_one(request, self._answer)
 
     def close(self) -> None:
         """Ends vLLM's process and the threads; whoever still waits gets a gap."""

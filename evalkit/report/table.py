@@ -1,6 +1,6 @@
 """The numbers of runs as flat rows and as Markdown."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 FLAT = ("model", "protocol", "task", "metric", "rule", "subset", "value", "stderr", "low", "high", "n")
@@ -17,10 +17,11 @@ def markdown(summaries: Sequence[dict[str, Any]], names: Sequence[str] = ()) -> 
     """A table for the terminal, padded so that it reads as plain text too; `names` tell several runs apart.
 
     Counts that are zero everywhere are left out, and so are families of more than 12 subsets, which the last line names, and the
-    floors of all subsets but `overall`.
+    floors of all subsets but `overall` and composites.
     """
     run_of = dict(zip(map(id, summaries), names, strict=False))
-    rows, hidden = _listed([{**row, "run": run_of.get(id(summary), "")} for summary in summaries for row in flat([summary])])
+    wholes = {"overall", *(name for summary in summaries for entry in summary["tasks"] for name in entry.get("composites", ()))}
+    rows, hidden = _listed([{**row, "run": run_of.get(id(summary), "")} for summary in summaries for row in flat([summary])], wholes)
     counts = [name for name in COUNTS if any(row[name] for row in rows)]
     several = len(summaries) > 1
     told = ["run", "protocol"] if names else ["model", "protocol"]
@@ -50,15 +51,15 @@ def _partial(summary: dict[str, Any], entry: dict[str, Any]) -> str:
     return f"partial: {entry['samples']:,}{total} samples of {entry['task']} by {summary['model']}; not the benchmark's number"
 
 
-def _listed(rows: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], list[str]]:
-    """The rows whose family of subsets is small, and the families left out with their sizes."""
+def _listed(rows: list[dict[str, Any]], wholes: Collection[str]) -> tuple[list[dict[str, Any]], list[str]]:
+    """The rows whose family of subsets is small, floors only of `wholes`; and what was left out, in words."""
     families: dict[str, set[str]] = {}
     for row in rows:
         if "=" in row["subset"]:
             families.setdefault(row["subset"].partition("=")[0], set()).add(row["subset"])
     large = {name: len(members) for name, members in families.items() if len(members) > MOST}
     kept = [row for row in rows if row["subset"].partition("=")[0] not in large]
-    shown = [row for row in kept if row["rule"] != "majority" or row["subset"] == "overall"]
+    shown = [row for row in kept if row["rule"] != "majority" or row["subset"] in wholes]
     floors = [f"the majority floors of {len(kept) - len(shown)} subsets"] if len(shown) < len(kept) else []
     return shown, [f"{size} subsets by {name}" for name, size in sorted(large.items())] + floors
 

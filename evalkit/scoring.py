@@ -225,15 +225,15 @@ class Tally:
 
         from .stats import share
 
-        whole = [draws for _, draws in sorted(self._draws.items()) if subset == OVERALL or subset in draws.sample.tags]
-        gaps = sum(len(draws.flags) < self.repeats for draws in whole)
-        whole = [draws for draws in whole if len(draws.flags) == self.repeats]
+        asked = [draws for _, draws in sorted(self._draws.items()) if subset == OVERALL or subset in draws.sample.tags]
         for place, (rule, _) in enumerate(self._rules):
             if rule.subsets is not None and subset not in rule.subsets:
                 continue
-            counted = [draws for draws in whole if "correct" in draws.scored[0][place].record]
-            if not counted and not gaps:
+            meant = [draws for draws in asked if "correct" in rule.metric.measure(None, draws.sample)]
+            if not meant:
                 continue
+            counted = [draws for draws in meant if len(draws.flags) == self.repeats]
+            gaps = len(meant) - len(counted)
             group = np.array([cluster(draws.sample.group or draws.sample.id) for draws in counted], dtype=np.int64)
             flags = np.array(
                 [functools.reduce(operator.or_, (flags[place] for flags in draws.flags), 0) for draws in counted], dtype=np.uint8

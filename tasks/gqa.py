@@ -185,7 +185,9 @@ def read_choices(path: Path) -> Mapping[str, Mapping[str, list[str]]] | None:
     """The valid and the plausible answers by question id; None where there is no such file."""
     if not path.is_file():
         return None
-    found: Mapping[str, Mapping[str, list[str]]] = read_json(path)
+    found = read_json(path)
+    if not isinstance(found, dict):
+        raise DataError(f"expected an object of lists of choices by question id in {path}, got {type(found).__name__}")
     for name, lists in found.items():
         require(lists, {"valid": list, "plausible": list}, f"{path}, question {name}")
     return found
@@ -285,31 +287,38 @@ class Distribution:
         return "distribution"
 
     def measure(self, value: Any | None, sample: Sample) -> Record:
-        """Codes of the group, the gold answer and the predicted one; -1 for none."""
+        """Codes of the question, the group, the gold answer and the predicted one; -1 for none."""
         family = self.rows()[sample.id].family
         if not sample.tags or family is None:
             return {}
-        return {"family": family, "gold": code(sample.target), "predicted": -1.0 if value is None else code(value)}
+        predicted = -1.0 if value is None else code(value)
+        return {"question": code(sample.id), "family": family, "gold": code(sample.target), "predicted": predicted}
 
     def summarise(self, records: Columns) -> Mapping[str, Estimate]:
-        """`distribution`; images drawn twice raise it by themselves, so its resamples are centred on it."""
+        """`distribution`, of repeats with each question counted once, split among its draws.
+
+        Images drawn twice raise it by themselves, so its resamples are centred on it.
+        """
         import numpy as np
 
-        columns = [stats.column(records, name) for name in ("family", "gold", "predicted")]
         if not len(records):
             return {"distribution": Estimate(None, None, None, None, 0)}
+        order = np.argsort(records.values["question"], kind="stable")  # so that no sum of parts depends on the records' order
+        columns = [records.values[name][order] for name in ("family", "gold", "predicted")]
+        _, place, draws = np.unique(records.values["question"][order], return_inverse=True, return_counts=True)
+        part, group = 1 / draws[place], records.group[order]
         family, gold, predicted = (column.tolist() for column in columns)
         cells = sorted(set(zip(family, gold, strict=True)))
-        place = {cell: number for number, cell in enumerate(cells)}
+        number = {cell: at for at, cell in enumerate(cells)}
         names = sorted({name for name, _ in cells})
         member = np.array([[name == other for other in names] for name, _ in cells], dtype=float)
-        images, image = np.unique(records.group, return_inverse=True)
+        images, image = np.unique(group, return_inverse=True)
 
         def counts(answers: list[float]) -> "np.ndarray[Any, Any]":
             """How often each image has each cell; what is no cell comes last and is cut off."""
-            found = [place.get(cell, len(cells)) for cell in zip(family, answers, strict=True)]
-            table = np.bincount(image * (len(cells) + 1) + found, minlength=len(images) * (len(cells) + 1))
-            return table.reshape(len(images), -1)[:, :-1].astype(float)
+            found = [number.get(cell, len(cells)) for cell in zip(family, answers, strict=True)]
+            table = np.bincount(image * (len(cells) + 1) + found, part, len(images) * (len(cells) + 1))
+            return table.reshape(len(images), -1)[:, :-1]
 
         golds, guesses = counts(gold), counts(predicted)
 
@@ -323,7 +332,7 @@ class Distribution:
         value = float(distance(np.ones((1, len(images))))[0])
         if len(images) == 1:
             return {"distribution": Estimate(value, None, None, None, len(records))}
-        drawn = distance(stats.resample_weights(records.group, *columns).astype(float))
+        drawn = distance(stats.resample_weights(group, *columns, part).astype(float))
         return {"distribution": stats.from_resamples(value, np.maximum(drawn - drawn.mean() + value, 0), len(records))}
 
 
@@ -338,22 +347,22 @@ class Consistency:
         return "consistency"
 
     def measure(self, value: Any | None, sample: Sample) -> Record:
-        """`correct`, and codes: of the question, -1 where it has no answer, and of those that a balanced question entails."""
+        """`right`, and codes: of the question, -1 where it has no answer, and of those that a balanced question entails."""
         entailed = self.rows()[sample.id].entailed if sample.tags else ()
-        return {"question": -1.0 if value is None else code(sample.id), "correct": float(value == sample.target), "entailed": entailed}
+        return {"question": -1.0 if value is None else code(sample.id), "right": float(value == sample.target), "entailed": entailed}
 
     def summarise(self, records: Columns) -> Mapping[str, Estimate]:
         """`consistency`; None unless every question that a balanced one entails has an answer."""
         import numpy as np
 
-        question, correct, entailed = (stats.column(records, name) for name in ("question", "correct", "entailed"))
+        question, right, entailed = (stats.column(records, name) for name in ("question", "right", "entailed"))
         known, place = np.unique(question[question >= 0], return_inverse=True)
-        right = np.bincount(place, correct[question >= 0]) / np.bincount(place)
+        accuracy = np.bincount(place, right[question >= 0]) / np.bincount(place)
         needed = np.concatenate([np.zeros(0), *entailed])
-        asked = [number for number, others in enumerate(entailed) if correct[number] and len(others)]
+        asked = [number for number, others in enumerate(entailed) if right[number] and len(others)]
         if not np.isin(needed, known).all():
             asked = []
-        values = [float(right[np.searchsorted(known, entailed[number])].mean()) for number in asked]
+        values = [float(accuracy[np.searchsorted(known, entailed[number])].mean()) for number in asked]
         return {"consistency": stats.mean(values, records.group[asked], bounded=True)}
 
 

@@ -21,11 +21,12 @@ Headline: score, `official`, perception and cognition.
 
 Departures: the authors' tool pairs lines as they stand and stops at an odd one; here questions pair by image, an image with only one
 answered is not right, and a subtask that lacks replies is refused. The ids are `subtask/image/0` and `/1`, in the file's order. In
-results files images match by stem (LLaVA's converter names their text files) and questions but for spacing. In what `export` writes
-each tab and line break of a reply is one space, which changes no label either.
+results files images match by stem (LLaVA's converter names their text files) and questions by their words or, as the authors' tool
+never reads these, else by their answer. In what `export` writes each tab and line break of a reply is one space, which changes no
+label either.
 """
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -77,6 +78,9 @@ PERCEPTION = {
 COGNITION = {"commonsense_reasoning": 140, "numerical_calculation": 40, "text_translation": 40, "code_reasoning": 40}
 SUBTASKS = {**PERCEPTION, **COGNITION}
 
+FLOOR = 50.0
+"""What "yes" to everything scores in a subtask: each image has one question of either answer, so half are right and no pair is."""
+
 ASK = "Please answer yes or no."
 BREAKS = str.maketrans(dict.fromkeys("\t\n\r", " "))
 
@@ -110,6 +114,7 @@ def task(variant: str, data: Path | None) -> Task:
             Composite("perception", "score", tuple(PERCEPTION), "sum"),
             Composite("cognition", "score", tuple(COGNITION), "sum"),
         ),
+        floors={"score": FLOOR},
         whole=tuple(SUBTASKS),
     )
 
@@ -188,7 +193,7 @@ def replies(path: Path, data: Path | None) -> Iterator[Reply] | None:
     """The replies of a folder of `<subtask>.txt`, lines of image, question, answer and reply; None for anything else.
 
     Raises:
-        DataError: a line is none such, is of no question of the benchmark, or says another answer; or a question comes twice.
+        DataError: a line is none such, or says another answer than the data; or a question comes twice.
     """
     files = [file for subtask in SUBTASKS if (file := path / f"{subtask}.txt").is_file()]
     return _replies(files, data) if files else None
@@ -269,33 +274,46 @@ def _images(home: Path) -> Path:
 
 
 def _lines(path: Path) -> Iterator[tuple[str, list[str]]]:
-    """Where each line is, and its cells."""
+    """Where each line that is not blank is, and its cells."""
     try:
         text = path.read_text("utf-8-sig")
     except UnicodeDecodeError as error:
         raise DataError(f"expected UTF-8 text in {path}, got byte {error.object[error.start]:#04x}: is it in another encoding?") from error
-    for number, line in enumerate(text.removesuffix("\n").split("\n"), 1):
-        yield f"{path}, line {number}", line.split("\t")
+    for number, line in enumerate(text.split("\n"), 1):
+        if line.strip():
+            yield f"{path}, line {number}", line.split("\t")
 
 
 def _replies(files: Iterable[Path], data: Path | None) -> Iterator[Reply]:
-    known = {_key(sample.group.partition("/"), sample.prompt): sample for sample in samples(DATA.folder(data))}
+    """Of each question by its words or, where only one of its image has that answer, by the answer; of others under ids of their own."""
+    worded: dict[tuple[str, ...], Sample] = {}
+    golden: defaultdict[tuple[str, ...], list[Sample]] = defaultdict(list)
+    for sample in samples(DATA.folder(data)):
+        subtask, _, name = sample.group.partition("/")
+        worded[subtask, Path(name).stem, _words(sample.prompt)] = sample
+        golden[subtask, Path(name).stem, sample.target].append(sample)
+    given: set[str] = set()
     for path in files:
         for where, cells in _lines(path):
-            if len(cells) != 4:
+            if len(cells) not in (3, 4):
                 raise DataError(
                     f"expected image, question, answer and reply, parted by tabs, in {where}, got {len(cells)} cells: in a reply, "
                     "tabs and line breaks must be spaces"
                 )
-            image, question, gold, text = cells
-            sample = known.pop(_key((path.stem, "/", image), question), None)
-            if sample is None:
-                raise DataError(f"expected a question of {path.stem}, once, in {where}, got '{question}' about '{image}'")
-            if gold.strip().lower() != sample.target:
-                raise DataError(f"expected the answer {sample.target.capitalize()}, as the data has it, in {where}, got {gold!r}")
-            yield Reply(sample.id, text)
+            image, question, gold, text = (*cells, "")[:4]  # an editor may have cut off the tab before an empty reply
+            found, target = worded.get((path.stem, Path(image).stem, _words(question))), gold.strip().lower()
+            if found and target != found.target:
+                raise DataError(f"expected the answer {found.target.capitalize()}, as the data has it, in {where}, got {gold!r}")
+            if target not in ("yes", "no"):
+                raise DataError(f"expected Yes or No as the answer in {where}, got {gold!r}")
+            alike = [found] if found else golden[path.stem, Path(image).stem, target]
+            name = alike[0].id if len(alike) == 1 else f"{path.stem}/{image}: {' '.join(question.split())}"
+            if name in given:
+                raise DataError(f"expected each question of {path.stem} once, got '{question}' about '{image}' again in {where}")
+            given.add(name)
+            yield Reply(name, text)
 
 
-def _key(group: tuple[str, str, str], question: str) -> tuple[str, str, str]:
-    """Subtask and image's stem, of a group parted at its first "/", and the words of the question."""
-    return group[0], Path(group[2]).stem, " ".join(question.split())
+def _words(question: str) -> str:
+    """What is asked, without how to answer."""
+    return " ".join(question.partition(ASK)[0].split())

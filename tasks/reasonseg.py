@@ -74,6 +74,12 @@ HUB = {
 }
 DATA = FOLDERS["val"]
 
+NOTES = {
+    "background": "pixels that the authors leave out of the count as ignored count as background here",
+    "all": "every text of an image is asked, where the authors ask the first alone",
+    "hub": "the hub's masks have the pixels that the authors ignore merged into the target, and its texts are all asked as sentences",
+}
+
 TARGET, IGNORE = 1, 255
 FARTHEST = 2**31 - 1
 """The largest coordinate that OpenCV takes."""
@@ -102,6 +108,7 @@ def task(variant: str, data: Path | None) -> Task:
         kinds=("mask",),
         data=source,
         published={} if "all" in options else {"rows": ROWS[split]},
+        notes=tuple(NOTES[option] for option in options),
     )
 
 

@@ -1,11 +1,13 @@
 """MME's authentic replies: the eval tool's own example to the digit, and a run with pairs missing, through `evalkit.run`."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 import evalkit
+from evalkit import task as tasks
 from evalkit.errors import Refused
 
 LAVIN = {
@@ -48,3 +50,13 @@ def test_told_to_go_on_it_is_scored_with_its_gaps_beside_it(shared: Callable[[st
     rows = {row["subset"]: row for row in summary.numbers if (row["metric"], row["rule"]) == ("score", "official")}
     assert {subset: row["missing"] for subset, row in rows.items() if row["missing"]} == {"scene": 22, "landmark": 2, "perception": 24}
     assert (rows["existence"]["value"], rows["scene"]["n"]) == (190.0, 400)
+
+
+def test_yes_to_everything_scores_the_floors_that_are_printed(shared: Callable[[str], Path], tmp_path: Path) -> None:
+    data, path = shared("annotations/mme"), tmp_path / "yes.jsonl"
+    path.write_text("".join(json.dumps({"sample": sample.id, "text": "Yes"}) + "\n" for sample in tasks.find("mme", data).samples()))
+    summary = evalkit.run(f"replay:{path}", "mme", data=str(data), out=tmp_path / "out")
+    scores = {row["subset"]: row["value"] for row in summary.numbers if (row["metric"], row["rule"]) == ("score", "official")}
+    floors = {row["subset"]: row["value"] for row in summary.numbers if (row["metric"], row["rule"]) == ("score_floor", "majority")}
+    assert scores == floors
+    assert (floors["perception"], floors["cognition"]) == (500.0, 200.0)

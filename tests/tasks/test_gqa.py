@@ -12,6 +12,7 @@ import evalkit
 from evalkit import task as tasks
 from evalkit.data import decode
 from evalkit.errors import DataError
+from evalkit.scoring import Tally
 from evalkit.types import Image, Prediction, Sample
 
 QUESTION: dict[str, Any] = {
@@ -181,6 +182,40 @@ def test_a_perfect_model_has_distance_0_and_a_mute_one_the_mean_size(tmp_path: P
     assert scored(data, {"1": "", "2": ""}, tmp_path / "b")["distribution"]["value"] == 0.02
 
 
+def repeated(name: str, data: Path, draws: Mapping[str, list[str]]) -> list[tuple[str, float | None]]:
+    """The overall numbers of `llava`, by metric, of these draws by question id."""
+    task = tasks.find(name, data)
+    tally = Tally(task, repeats=max(map(len, draws.values())))
+    for sample in task.samples():
+        tally.count(sample)
+        for text in draws.get(sample.id, ()):
+            tally.add(sample, Prediction(text, text))
+    return [(row["metric"], row["value"]) for row in tally.numbers() if (row["rule"], row["subset"]) == ("llava", "overall")]
+
+
+SPREAD = {"q1": {}, "q2": {"imageId": "n8"}, "q3": {"answer": "man", "imageId": "n9"}}
+
+
+@pytest.mark.parametrize("times", [1, 2, 3])
+def test_the_same_draws_again_leave_every_number_as_it_is_and_give_none_twice(tmp_path: Path, times: int) -> None:
+    data = write(tmp_path, "testdev_all_questions.json", **SPREAD, q4={"isBalanced": False}, q5={"entailed": ["4"]})
+    replies = {"1": "woman", "2": "boy", "3": "woman", "4": "man", "5": "woman"}
+    rows = repeated("gqa:testdev_all", data, {name: [text] * times for name, text in replies.items()})
+    got = dict(rows)
+    assert len(got) == len(rows)
+    # gold woman 3, man 1; predicted woman 3, man 0
+    assert got["distribution"] == pytest.approx(1**2 / 1 / 100)
+    assert (got["accuracy"], got["consistency"]) == (0.5, 0.0)
+    assert [got.get(f"{name}@{times}") for name in ("pass", "majority")] == ([None] * 2 if times == 1 else [0.5] * 2)
+
+
+def test_in_distribution_each_question_counts_once_however_many_draws_it_has(tmp_path: Path) -> None:
+    data = write(tmp_path, **SPREAD)
+    # gold woman 2, man 1; predicted woman 1 + 1/2, man 1
+    got = dict(repeated("gqa", data, {"1": ["woman"], "2": ["woman", "boy"], "3": ["man", "man", "man", "man"]}))
+    assert got["distribution"] == pytest.approx(0.5**2 / 2 / 100)
+
+
 ENTAILING = {
     "q1": {"entailed": ["1", "2", "3"]},
     "q2": {"isBalanced": False, "entailed": ["9"]},
@@ -226,6 +261,22 @@ def test_a_question_that_the_choices_file_lacks_is_named(tmp_path: Path) -> None
     data = write(tmp_path / "data", q1={})
     (data / "testdev_choices.json").write_text("{}")
     with pytest.raises(DataError, match=r"expected question 1 in testdev_choices\.json"):
+        scored(data, {"1": "man"}, tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("[]", r"expected an object of lists of choices by question id in .*testdev_choices\.json, got list"),
+        ('{"1": ["woman"]}', r"expected the columns valid, plausible in .*testdev_choices\.json, question 1, got \['woman'\]"),
+        ('{"1": {"valid": []}}', r"expected the columns valid, plausible in .*question 1, got valid"),
+        ('{"1": {"valid": [], "plausible": "woman"}}', r"expected list in column plausible of .*question 1, got 'woman'"),
+    ],
+)
+def test_a_choices_file_that_is_none_is_named(tmp_path: Path, text: str, complaint: str) -> None:
+    data = write(tmp_path / "data", q1={})
+    (data / "testdev_choices.json").write_text(text)
+    with pytest.raises(DataError, match=complaint):
         scored(data, {"1": "man"}, tmp_path / "out")
 
 

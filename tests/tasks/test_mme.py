@@ -142,7 +142,7 @@ def test_a_row_of_the_hub_that_is_none_is_named(tmp_path: Path, change: dict[str
         (COUNT + "0903.jpg\tIs it", r"count\.txt, line 3, got 2 cells"),
         (COUNT.replace("\tNo", "\tNope"), r"expected Yes or No as the answer in .*count\.txt, line 2, got 'Nope'"),
         (COUNT + COUNT, r"expected two questions about count/0901.jpg, got a third in .*count\.txt, line 3"),
-        ("", r"count\.txt, line 1, got 1 cells"),
+        ("\n \n0903.jpg", r"count\.txt, line 3, got 1 cells"),
     ],
 )
 def test_a_line_of_the_data_that_is_none_is_named(tmp_path: Path, table: str, complaint: str) -> None:
@@ -221,6 +221,57 @@ def test_lines_are_matched_by_the_images_stem_and_the_words_of_the_question(tmp_
     assert {reply.sample: reply.text for reply in found} == {"count/0901.jpg/0": "Yes, two.", "count/0901.jpg/1": ""}
 
 
+def read(folder: Path, table: str) -> dict[str, str]:
+    """The replies by sample of this table of results about counts."""
+    replies = tasks.find("mme", tool(folder / "data")).replies
+    assert replies
+    return {reply.sample: reply.text for reply in replies(results(folder / "r", count=table)) or ()}
+
+
+@pytest.mark.parametrize("ending", ["", f"{ASK} Answer the question using a single word or phrase.", "Yes or no?"])
+def test_questions_that_end_otherwise_are_the_same_questions(tmp_path: Path, ending: str) -> None:
+    lines = answered(COUNT.replace(ASK, ending), "Yes", "Nine.").splitlines(keepends=True)
+    assert read(tmp_path, "".join(reversed(lines))) == {"count/0901.jpg/0": "Yes", "count/0901.jpg/1": "Nine."}
+
+
+def test_a_question_in_other_words_is_known_by_its_answer(tmp_path: Path) -> None:
+    table = answered(COUNT.replace("nine", "six").replace("two", "only two"), "Yes", "Six.")
+    assert read(tmp_path, table) == {"count/0901.jpg/0": "Yes", "count/0901.jpg/1": "Six."}
+
+
+def test_in_other_words_neither_of_two_questions_with_one_answer_is_known(tmp_path: Path) -> None:
+    data = tool(tmp_path / "data", count=COUNT.replace("\tNo", "\tYes"))
+    replies = tasks.find("mme", data).replies
+    assert replies
+    [reply] = replies(results(tmp_path / "r", count="0901.jpg\tIs it a pair?\tYes\tYes\n")) or ()
+    assert reply.sample == "count/0901.jpg: Is it a pair?"
+
+
+def test_blank_lines_line_endings_a_mark_and_a_lost_tab_change_nothing(tmp_path: Path) -> None:
+    first, second = answered(COUNT, "Yes", "").splitlines()
+    table = f"\ufeff\r\n{first}\r\n \t\r\n{second.rstrip()}\r\n\r\n"
+    assert read(tmp_path, table) == {"count/0901.jpg/0": "Yes", "count/0901.jpg/1": ""}
+
+
+def test_blank_lines_line_endings_and_a_mark_do_not_change_the_data_either(tmp_path: Path) -> None:
+    tool(tmp_path)
+    (tmp_path / "Your_Results" / "count.txt").write_bytes(("\ufeff\n" + COUNT + "\n").replace("\n", "\r\n").encode())
+    assert [(sample.id, sample.target) for sample in load(tmp_path)[2:]] == [("count/0901.jpg/0", "yes"), ("count/0901.jpg/1", "no")]
+
+
+def test_replies_to_what_the_data_lacks_are_counted_and_the_others_scored(tmp_path: Path) -> None:
+    data = tool(tmp_path / "data", count=COUNT.splitlines()[0])
+    other = answered(COUNT.replace("0901", "a/0904"), "Yes", "No")
+    replies = results(tmp_path / "r", count=answered(COUNT, "Yes", "No") + other, OCR=answered(OCR, "yes", "no"))
+    with pytest.raises(Refused, match="count has 1 of 60 replies"):
+        evalkit.run(f"replay:{replies}", "mme", data=str(data), out=tmp_path / "refused")
+    summary = evalkit.run(f"replay:{replies}", "mme", data=str(data), out=tmp_path / "out", allow_incomplete=True)
+    [note] = [note for note in summary.tasks[0]["notes"] if "replies" in note]
+    assert note == f"3 replies are for samples the data does not have, such as 'count/0901.jpg: Are there nine kites? {ASK}'"
+    got = {row["subset"]: row["value"] for row in summary.numbers if (row["metric"], row["rule"]) == ("accuracy", "official")}
+    assert (got["count"], got["OCR"]) == (1.0, 1.0)
+
+
 def test_what_holds_no_table_is_not_in_the_authors_format(tmp_path: Path) -> None:
     read = tasks.find("mme", tool(tmp_path / "data")).replies
     assert read
@@ -233,13 +284,16 @@ def test_what_holds_no_table_is_not_in_the_authors_format(tmp_path: Path) -> Non
     [
         (answered(COUNT, "Yes\tindeed", "No"), r"count\.txt, line 1, got 5 cells: in a reply, tabs and line breaks must be spaces"),
         (answered(COUNT, "Yes,\nindeed", "No"), r"count\.txt, line 2, got 1 cells: in a reply, tabs and line breaks must be spaces"),
-        (answered(COUNT, "Yes", "No\n"), r"count\.txt, line 3, got 1 cells"),
-        (COUNT, r"count\.txt, line 1, got 3 cells"),
-        (answered(COUNT.replace("0901", "0904"), "Yes", "No"), r"a question of count, once, in .*line 1, got 'Are .*' about '0904.jpg'"),
-        (answered(COUNT.replace("nine", "six"), "Yes", "No"), r"a question of count, once, in .*count\.txt, line 2, got 'Are there six"),
-        (answered(COUNT, "Yes", "No") * 2, r"expected a question of count, once, in .*count\.txt, line 3"),
+        (answered(COUNT, "Yes", "No").replace("\t", " ", 2), r"count\.txt, line 1, got 2 cells: in a reply, tabs"),
+        (
+            answered(COUNT, "Yes", "No") * 2,
+            r"each question of count once, got 'Are there two .*' about '0901.jpg' again in .*count\.txt, line 3",
+        ),
+        (answered(COUNT, "Yes", "No") + answered(COUNT.replace("two", "2"), "Yes", "No"), "each question of count once, got 'Are there 2 "),
+        (answered(COUNT.replace("0901", "0904"), "Yes", "No") * 2, r"count once, got .* about '0904.jpg' again in .*count\.txt, line 3"),
         (answered(COUNT.replace("\tNo", "\tYes"), "Yes", "No"), r"expected the answer No, as the data has it, in .*line 2, got 'Yes'"),
-        (answered(COUNT.replace("0901.jpg", "a/b.jpg"), "Yes", "No"), r"a question of count, once, in .*line 1, got .* about 'a/b.jpg'"),
+        (answered(COUNT.replace(f" {ASK}\tNo", "\tYes"), "", ""), r"expected the answer No, as the data has it, in .*line 2, got 'Yes'"),
+        (answered(COUNT.replace("nine", "six").replace("\tNo", "\tNo."), "Yes", "No"), r"expected Yes or No as .*line 2, got 'No\.'"),
     ],
 )
 def test_a_line_of_results_that_is_none_is_named(tmp_path: Path, table: str, complaint: str) -> None:

@@ -163,6 +163,14 @@ def test_each_variant_says_in_its_rule_whether_it_is_the_authors() -> None:
     ]
 
 
+def test_each_variant_says_how_it_differs_from_the_authors_evaluation() -> None:
+    told = {name: tasks.find(f"reasonseg:{name}").notes for name in NAMES}
+    assert [name for name, notes in told.items() if not notes] == ["val", "test"]
+    assert [len(told[name]) for name in ("val-background", "val-all", "val-background-all", "test-hub")] == [1, 1, 2, 1]
+    assert told["val-background-all"] == told["val-background"] + told["val-all"]
+    assert "merged into the target" in told["test-hub"][0]
+
+
 # ---------------------------------------------------------------- files
 
 

@@ -10,9 +10,8 @@ CC BY-SA 4.0. Variants: the split, each with a judge or `-by-rule`.
 Row (`testmini.json`; on the hub `precision` is a float, and `decoded_image` and `query` stand beside):
     {"pid": "2", "question": "what is the total volume of the measuring cup?", "image": "images/2.jpg", "choices": null,
      "unit": "g", "precision": null, "answer": "1000", "question_type": "free_form", "answer_type": "integer", "metadata":
-     {"split": "testmini", "language": "english", "img_width": 1024, "img_height": 768, "source": "TextVQA", "category":
-     "general-vqa", "task": "visual question answering", "context": "natural image", "grade": "not applicable", "skills":
-     ["numeric commonsense", "arithmetic reasoning"]}}
+     {"language": "english", "source": "TextVQA", "category": "general-vqa", "task": "visual question answering", "context":
+     "natural image", "grade": "not applicable", "skills": ["numeric commonsense", "arithmetic reasoning"], ...}}
 
 Metric: a judge extracts the short answer, asked with the authors' five examples (`evaluation/extract_answer.py`), unless the reply
 is one of the choices, a number of the wanted kind, or empty. The extraction is normalised to a choice, a number or a list and must
@@ -20,14 +19,13 @@ equal the answer as text (`evaluation/calculate_score.py`). Of choices the first
 else the nearest by edit distance, so that silence and refusals get a choice too. `official-2023` reads an integer by `int(x)`, as
 when the paper's numbers were made; `official-head` by `int(float(x))`, as the repository does today. By rule, without a judge,
 `by-rule-2023` and `by-rule-head` are the same with `--quick_extract` and a judge that never answers: not the official numbers.
-`strict` reads the reply's own final answer and gives no nearest choice. Each over all rows and by the authors' nine properties, a
-row in each of its skills.
+`strict` reads the reply's own final answer and gives no nearest choice. All also by the authors' nine properties.
 
 Headline: accuracy, `official-head`, overall.
 
-Departures: a row without a reply is wrong, as is one whose extraction a results file lacks; the authors' code stops there. For
-`test` accuracy is null, and `export` writes what the authors ask for. An empty reply of the judge is not asked for again. The
-paper's result files carry older metadata than the data of today: another grade in 381 rows, other skills in some.
+Departures: a row without a reply is wrong, as is one that a scored results file has no extraction of; the authors' code stops there.
+For `test` accuracy is null. An empty reply of the judge is not asked for again. Rows of a results file are broken down by their own
+`metadata`, as by the authors; in the paper's it is older than in the data that `export` writes (another grade in 381 rows).
 """
 
 import json
@@ -86,16 +84,11 @@ PUBLISHED = {
     "test": {"rows": 5141},
 }
 
-COLUMNS = {
-    "pid": str,
-    "question": str,
-    "image": str,
+COLUMNS: dict[str, Any] = {
+    **dict.fromkeys(("pid", "question", "image", "question_type", "answer_type"), str),
+    **dict.fromkeys(("unit", "answer"), (str, type(None))),
     "choices": (list, type(None)),
-    "unit": (str, type(None)),
     "precision": (int, float, type(None)),
-    "answer": (str, type(None)),
-    "question_type": str,
-    "answer_type": str,
     "metadata": dict,
 }
 METADATA = ("language", "source", "category", "task", "context", "grade", "skills")
@@ -152,6 +145,7 @@ Extracted answer: B"""
 
 LETTER = re.compile(r"\(([a-zA-Z])\)")
 QUOTED = re.compile(r'The answer is "(.*)"\.')
+ROWS = re.compile(rb'(?:\xef\xbb\xbf)?\s*\{\s*"[^"]*"\s*:\s*\{')
 LIST = re.compile(r"\[\s*(-?\d+(?:\.\d+)?(?:\s*,\s*-?\d+(?:\.\d+)?)*)\s*\]")
 
 Integer = Callable[[str], int]
@@ -169,14 +163,13 @@ class Answered(Accuracy):
 def task(variant: str, data: Path | None) -> Task:
     """One split, with a judge or by rule."""
     split, _, way = variant.partition("-")
-    source, held = SPLITS[split], set[str]()
+    source, stored, metadata = SPLITS[split], dict[str, str](), dict[str, dict[str, Any]]()
     parse = by_rule if way else by_judge
-    # What a results file holds stands, as for the authors: their code extracts anew only where nothing is stored.
-    grader = Extraction(wording, lambda sample, reply: None if sample.id in held else quick(sample, reply))
+    grader = Extraction(wording, quick, stored=lambda sample: stored.get(sample.id))
     return Task(
         name="mathvista" if variant == VARIANTS[0] else f"mathvista:{variant}",
         version=1,
-        samples=lambda: samples(split, source.folder(data)),
+        samples=lambda: samples(split, source.folder(data), metadata),
         rules=(
             *(Rule(f"{way or 'official'}-{name}", partial(parse, integer=integer), Answered()) for name, integer in GENERATIONS.items()),
             Rule("strict", strict, Answered()),
@@ -186,13 +179,13 @@ def task(variant: str, data: Path | None) -> Task:
         graders=() if way else (grader,),
         data=source,
         published=PUBLISHED[split],
-        replies=lambda path: replies(path, not way, held),
+        replies=lambda path: replies(path, not way, stored, metadata),
         export=lambda given, folder: export(given, folder, split, dict(rows(split, source.folder(data)))),
     )
 
 
-def samples(split: str, folder: Path) -> Iterator[Sample]:
-    """The rows of the split, in their order."""
+def samples(split: str, folder: Path, metadata: Mapping[str, Mapping[str, Any]]) -> Iterator[Sample]:
+    """The rows of the split, in their order; `metadata` by pid is put over their own when they are drawn."""
     prompts = next((read_json(path) for path in (folder / "data" / "query.json", folder / "query.json") if path.is_file()), {})
     for pid, row in rows(split, folder):
         options = tuple(row["choices"] or ())
@@ -205,7 +198,7 @@ def samples(split: str, folder: Path) -> Iterator[Sample]:
             wants=KINDS[row["answer_type"]],
             target=letter(answer, options) if answer and options else answer,
             options=options,
-            tags=frozenset(tags(row)),
+            tags=frozenset(tags({**row, "metadata": {**row["metadata"], **metadata.get(pid, {})}})),
             group=row["image"],
         )
 
@@ -304,7 +297,7 @@ def quick(sample: Sample, reply: str) -> str | None:
 def by_judge(prediction: Prediction, sample: Sample, integer: Integer) -> str | Unparsed:
     """What the judge extracted, normalised."""
     extraction = prediction.verdicts.get("extraction")
-    return Unparsed(prediction.failure or "no extraction") if extraction is None else normalised(extraction, sample, integer)
+    return Unparsed(prediction.failure or "no extraction from the judge") if extraction is None else normalised(extraction, sample, integer)
 
 
 def by_rule(prediction: Prediction, sample: Sample, integer: Integer) -> str | Unparsed:
@@ -341,11 +334,13 @@ def chosen(extraction: str, options: tuple[str, ...]) -> str:
 
 
 def strict(prediction: Prediction, sample: Sample) -> str | Unparsed:
-    """The answer that the reply itself gives as its last: a letter or the text of a choice, a number, a list."""
+    """The answer that the reply itself gives as its last: the text of a choice, to the letter, or a letter; a number, a list."""
     if prediction.answer is None:
         return Unparsed(prediction.failure)
     kind = tag(sample, "answer_type")
     if kind == "text":
+        if (final := parsers.final_answer(prediction.answer).rstrip(".*")) in sample.options:
+            return letter(final, sample.options)
         once = [choice if sample.options.index(choice) == place else "" for place, choice in enumerate(sample.options)]
         said = parsers.letter(prediction.answer, once)
         return said if isinstance(said, Unparsed) else letter(sample.options[ord(said) - ord("A")], sample.options)
@@ -374,26 +369,45 @@ def letter(choice: str, options: tuple[str, ...]) -> str:
     return chr(ord("A") + options.index(choice))
 
 
-def replies(path: Path, judged: bool, held: set[str]) -> list[Reply] | None:
-    """The replies of a results file of the authors, with `judged` their extractions as the judge's; notes in `held` whose it holds.
+def replies(path: Path, judged: bool, stored: dict[str, str], metadata: dict[str, dict[str, Any]]) -> list[Reply] | None:
+    """The replies of a results file of the authors, with `judged` their extractions as the judge's; None where the path is none.
 
-    A row without a response or an extraction has none of that role.
+    `stored` is left with the extractions of this file alone, for the judge's is read last; `metadata` gets what it lacks.
     """
-    results = read_json(path) if path.suffix == ".json" and path.is_file() else None
-    if not isinstance(results, dict) or not any(isinstance(row, dict) and "response" in row for row in results.values()):
-        return None
-    json.loads(path.read_bytes(), object_pairs_hook=partial(once, path))
-    found = []
-    for pid, row in results.items():
-        response, extraction = (row.get("response"), row.get("extraction")) if isinstance(row, dict) else (row, None)
+    stored.clear()
+    found, rows = [], result_rows(path) if path.is_file() else {}
+    for pid, row in rows.items():
+        response = row.get("response") if isinstance(row, dict) else row
         if not isinstance(row, dict) or not isinstance(response, str | None):
             raise DataError(f"expected a row with text as its response in {path}, row {pid}, got {response!r:.60}")
-        if response is not None:
-            found.append(Reply(pid, response))
-        if judged and response is not None and extraction is not None:
-            found.append(Reply(pid, str(extraction), role="judge"))
-            held.add(pid)
-    return found
+        extraction = row.get("extraction") if judged else None
+        if extraction is not None:
+            stored[pid] = str(int(extraction) if isinstance(extraction, float) and extraction.is_integer() else extraction)
+            found.append(Reply(pid, stored[pid], role="judge"))
+        if response is not None or extraction is not None:
+            found.append(Reply(pid, response or ""))
+    scored = any("true_false" in row for row in rows.values())  # where it found no extraction, it left no prediction
+    lacking = [reply.sample for reply in found if reply.sample not in stored and not (scored and "prediction" not in rows[reply.sample])]
+    if stored and lacking:
+        raise DataError(
+            f"expected an extraction in all rows of {path} or in none, got none in {len(lacking)} of {len(rows)}, such as '{lacking[0]}': "
+            "run the extraction for all, or delete the key in all to extract with --judge"
+        )
+    metadata |= {pid: row["metadata"] for pid, row in rows.items() if pid not in metadata and isinstance(row.get("metadata"), dict)}
+    return found if rows else None
+
+
+def result_rows(path: Path) -> dict[str, Any]:
+    """The rows by pid of a results file of the authors, known by its content; none of anything else, such as JSON lines."""
+    with path.open("rb") as file:
+        opening = file.read(4096)
+    try:
+        rows = json.loads(path.read_bytes(), object_pairs_hook=partial(once, path)) if ROWS.match(opening) else {}
+    except ValueError as error:
+        if str(error).startswith("Extra data"):
+            return {}
+        raise DataError(f"expected JSON in {path}, got: {error}; is the file cut off? Write it again") from error
+    return rows if any("response" in row or "extraction" in row for row in rows.values() if isinstance(row, dict)) else {}
 
 
 def once(path: Path, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -404,9 +418,7 @@ def once(path: Path, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return dict(pairs)
 
 
-def export(
-    given: Iterable[tuple[Sample, Mapping[str, Any]]], folder: Path, split: str, known: Mapping[str, Mapping[str, Any]]
-) -> list[Path]:
+def export(given: Iterable[tuple[Sample, Mapping[str, Any]]], folder: Path, split: str, known: Mapping[str, Any]) -> list[Path]:
     """Writes `output_<split>.json` as the authors' scripts do, scored as `official-head`; `true_false` only where answers are known."""
     results: dict[str, Any] = {}
     for sample, said in given:

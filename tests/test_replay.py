@@ -130,3 +130,11 @@ def test_a_byte_order_mark_is_no_part_of_the_first_row(tmp_path: Path) -> None:
     asked = [Request(Generate((Message("user", ("q",)),)), sample=f"t/{name}") for name in "01"]
     assert [asyncio.run(engine.answer(request)).text for request in asked] == ["a", "b"]
     engine.close()
+
+
+def test_a_sample_of_which_one_role_was_asked_is_not_unknown(replay: Callable[..., Replay]) -> None:
+    engine = replay(
+        {"sample": "0", "text": "a"}, {"sample": "0", "text": "b", "role": "judge"}, {"sample": "1", "text": "c", "role": "judge"}
+    )
+    asyncio.run(engine.answer(Request(Generate((Message("user", ("q",)),)), sample="t/0")))
+    assert engine.unknown() == ["1"]

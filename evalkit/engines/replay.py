@@ -84,7 +84,7 @@ class Replay:
         return Response(text, boxes=turns.boxes, masks=turns.masks, labels=turns.labels, scores=turns.scores) if last else Response(text)
 
     def unknown(self) -> list[str]:
-        """The samples of the file that no task asked for, sorted."""
+        """The samples of the file of which no role was asked anything, sorted."""
         return self._source.unknown()
 
     def close(self) -> None:
@@ -112,7 +112,7 @@ class _Listed:
         return self._turns.get((sample, role))
 
     def unknown(self) -> list[str]:
-        return sorted({sample for sample, _ in self._turns.keys() - self._asked})
+        return sorted({sample for sample, _ in self._turns} - {sample for sample, _ in self._asked})
 
     def close(self) -> None:
         """Nothing is open."""
@@ -151,15 +151,24 @@ class _Indexed:
 
     def get(self, task: str, sample: str, role: str) -> Turns | None:
         code = _code(task if self._by_task else "", sample, role)
-        index = bisect_left(self._codes, code)
-        if index == len(self._codes) or self._codes[index] != code:
+        index = self._index(code)
+        if index is None:
             return None
         self._asked[index] = 1
         row: Turns = self._at(index)["turns"]
         return row
 
     def unknown(self) -> list[str]:
-        return sorted({self._at(index)["sample"] for index, asked in enumerate(self._asked) if not asked})
+        rows = [self._at(index) for index, asked in enumerate(self._asked) if not asked]
+        return sorted({row["sample"] for row in rows if not any(self._was_asked(row, role) for role in self.roles)})
+
+    def _was_asked(self, row: dict[str, Any], role: str) -> bool:
+        index = self._index(_code(row["task"] if self._by_task else "", row["sample"], role))
+        return index is not None and bool(self._asked[index])
+
+    def _index(self, code: int) -> int | None:
+        index = bisect_left(self._codes, code)
+        return index if index < len(self._codes) and self._codes[index] == code else None
 
     def close(self) -> None:
         self._file.close()

@@ -1,6 +1,7 @@
 """The judge that extracts answers: what it is asked, when it is not, what its words become; and the edit distance beside it."""
 
 import random
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -14,9 +15,9 @@ GRADER = Extraction(
 )
 
 
-def verdict(prediction: Prediction, *replies: Response) -> Any:
+def verdict(prediction: Prediction, *replies: Response, grader: Extraction = GRADER) -> Any:
     """What the grader returns, when the judge gives these replies and is asked for no more and no fewer."""
-    conversation, waiting = GRADER.grade(SAMPLE, prediction), [None, *replies]
+    conversation, waiting = grader.grade(SAMPLE, prediction), [None, *replies]
     try:
         while True:
             conversation.send(waiting.pop(0))  # type: ignore[arg-type]
@@ -55,6 +56,24 @@ def test_a_replay_without_the_judges_reply_is_no_extraction_and_not_an_empty_one
 
 def test_by_default_every_reply_goes_to_the_judge() -> None:
     assert next(Extraction(GRADER.wording).grade(SAMPLE, Prediction("", ""))).to == "judge"
+
+
+@pytest.mark.parametrize(
+    ("reply", "response", "extracted"),
+    [
+        ("4", Response("(B)"), "(B)"),
+        ("", Response("(B)"), "(B)"),
+        ("4", Response("5"), "4"),
+        ("4", Response(missing=True), "4"),
+        ("It is four.", Response("(B)"), "(B)"),
+        ("It is four.", Response("5"), "5"),
+        ("It is four.", Response(missing=True), None),
+    ],
+)
+def test_a_stored_extraction_goes_before_the_quick_rule_where_the_judge_says_it(
+    reply: str, response: Response, extracted: str | None
+) -> None:
+    assert verdict(Prediction(reply, reply), response, grader=replace(GRADER, stored=lambda sample: "(B)")) == extracted
 
 
 def by_table(first: str, second: str) -> int:

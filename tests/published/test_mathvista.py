@@ -47,10 +47,9 @@ def test_both_generations_give_the_published_counts(name: str, shared: Callable[
 @pytest.mark.parametrize("name", COUNTS)
 def test_every_stored_row_and_cell_is_reached(name: str, shared: Callable[[str], Path], tmp_path: Path) -> None:
     """The breakdowns are those of the file's own metadata, which is older than that of the annotations."""
-    output = shared(f"replay/mathvista/output_{name}.json")
+    output, data = shared(f"replay/mathvista/output_{name}.json"), shared("annotations/mathvista")
     stored, rule = json.loads(output.read_text(encoding="utf-8")), made_by(name)
-    (tmp_path / "testmini.json").write_text(json.dumps(stored), encoding="utf-8")
-    summary = evalkit.run(f"replay:{output}", "mathvista", data=str(tmp_path), out=tmp_path / "runs")
+    summary = evalkit.run(f"replay:{output}", "mathvista", data=str(data), out=tmp_path)
 
     found = records(summary.folder, rule)
     for pid, row in stored.items():

@@ -352,14 +352,114 @@ def test_a_stored_extraction_stands_even_where_the_reply_needs_no_judge(local: P
     assert not [note for note in by_rule.tasks[0]["notes"] if "replies" in note]
 
 
-def test_what_a_results_file_lacks_is_wrong_and_what_it_has_too_much_is_noted(local: Path, tmp_path: Path) -> None:
+def test_what_a_scored_results_file_lacks_is_wrong_and_what_it_has_too_much_is_noted(local: Path, tmp_path: Path) -> None:
     stored = {"1": {"response": "blue"}, "2": {"response": "It is 7.", "extraction": None}, "3": {"error": "time-out"}}
-    path = write(tmp_path / "output.json", {**results(stored), "9": {**ROWS["2"], "response": "7", "extraction": "7"}})
+    extra = {**ROWS["2"], "response": "7", "extraction": "7", "prediction": "7", "true_false": True}
+    path = write(tmp_path / "output.json", {**results(stored), "9": extra})
     summary = evalkit.run(f"replay:{path}", "mathvista", data=str(local), out=tmp_path / "runs")
     assert right(summary) == {"1"}
     [row] = [row for row in summary.numbers if (row["rule"], row["subset"]) == ("official-head", "overall")]
     assert (row["n"], row["unparsed"], row["missing"]) == (4, 1, 2)
     assert any("such as '9'" in note for note in summary.tasks[0]["notes"])
+    task = tasks.find("mathvista", local)
+    assert task.rules[0].parse(said("It is 7.", None), read(local)[1]) == Unparsed("no extraction from the judge")
+
+
+@pytest.mark.parametrize(
+    "lacking", [{"response": "It is 7."}, {"response": "It is 7.", "extraction": None, "prediction": "7", "true_false": True}]
+)
+def test_a_half_extracted_file_is_refused_and_read_without_any_extraction(local: Path, tmp_path: Path, lacking: dict[str, Any]) -> None:
+    path = write(tmp_path / "output.json", results({"1": {"response": "It is blue.", "extraction": "blue"}, "2": lacking}))
+    with pytest.raises(DataError, match=r"in all rows of .*output\.json or in none, got none in 1 of 2, such as '2': .*--judge"):
+        evalkit.run(f"replay:{path}", "mathvista", data=str(local), out=tmp_path / "runs")
+    by_rule = evalkit.run(f"replay:{path}", "mathvista:testmini-by-rule", data=str(local), out=tmp_path / "runs")
+    assert by_rule.complete
+    judge = lines(tmp_path / "judge.jsonl", *({"sample": pid, "text": ROWS[pid]["answer"], "role": "judge"} for pid in "12"))
+    write(path, results({"1": {"response": "It is blue."}, "2": {"response": "It is 7."}}))
+    summary = evalkit.run(f"replay:{path}", "mathvista", judge=f"replay:{judge}", data=str(local), out=tmp_path / "runs")
+    assert right(summary) == {"1", "2"}
+
+
+@pytest.mark.parametrize("response", [{}, {"response": None}])
+def test_an_extraction_without_a_response_is_scored(local: Path, tmp_path: Path, response: dict[str, Any]) -> None:
+    extractions = {"1": "B", "2": "7", "3": "1.57", "4": "[3, 5]"}
+    path = write(tmp_path / "output.json", results({pid: {**response, "extraction": said} for pid, said in extractions.items()}))
+    summary = evalkit.run(f"replay:{path}", "mathvista", data=str(local), out=tmp_path / "runs")
+    assert right(summary) == {"1", "2", "3", "4"}
+    assert right(summary, "strict") == set()
+
+
+def test_numbers_as_extractions_are_read_as_the_authors_scripts_write_them(local: Path, tmp_path: Path) -> None:
+    stored = {"2": {"response": "Seven.", "extraction": 7.0}, "3": {"response": "Half pi.", "extraction": 1.571}}
+    path = write(tmp_path / "output.json", results(stored))
+    summary = evalkit.run(f"replay:{path}", "mathvista", data=str(local), out=tmp_path / "runs")
+    assert right(summary) == right(summary, "official-2023") == {"2", "3"}
+    write(path, results({"2": {"response": "Seven.", "extraction": 7}, "3": {"response": "Half pi.", "extraction": float("nan")}}))
+    summary = evalkit.run(f"replay:{path}", "mathvista", data=str(local), out=tmp_path / "runs")
+    assert right(summary, "official-2023") == {"2"}
+
+
+@pytest.mark.parametrize("judge", ["mute", "lines", "file"])
+def test_another_judge_extracts_anew_by_the_quick_rule_first(local: Path, tmp_path: Path, judge: str) -> None:
+    """What the file stores is only the judge's where the file is the judge."""
+    stored = {"1": {"response": "blue", "extraction": "(A)"}, "2": {"response": "7", "extraction": "6"}}
+    path = write(tmp_path / "output.json", results(stored))
+    other = {"1": {"response": "", "extraction": "teal"}, "2": {"response": "", "extraction": "7"}}
+    judges = {
+        "mute": "mute",
+        "lines": f"replay:{lines(tmp_path / 'judge.jsonl', {'sample': '1', 'text': 'teal', 'role': 'judge'})}",
+        "file": f"replay:{write(tmp_path / 'other.json', results(other))}",
+    }
+    summary = evalkit.run(f"replay:{path}", "mathvista", judge=judges[judge], data=str(local), out=tmp_path / "runs")
+    assert right(summary) == ({"2"} if judge == "file" else {"1", "2"})
+    assert right(evalkit.run(f"replay:{path}", "mathvista", data=str(local), out=tmp_path / "runs")) == set()
+
+
+def test_rows_of_a_results_file_are_broken_down_by_its_own_metadata(local: Path, tmp_path: Path) -> None:
+    """Where it has any: row 2 has none, row 3 but a grade, row 4 no reply. The model's file goes before the judge's."""
+    own = {"1": {**META, "grade": "high school", "skills": ["logical reasoning"]}, "2": None, "3": {"grade": "daily life"}}
+    stored = {pid: {"response": "7", "extraction": "7", "metadata": metadata} for pid, metadata in own.items()}
+    path = write(tmp_path / "output.json", results(stored))
+    other = write(tmp_path / "other.json", results({pid: stored[pid] | {"metadata": {**META, "grade": "other"}} for pid in "13"}))
+    for name, judge in (("mathvista", {}), ("mathvista", {"judge": f"replay:{other}"}), ("mathvista:testmini-by-rule", {})):
+        summary = evalkit.run(f"replay:{path}", name, data=str(local), out=tmp_path / "runs", **judge)
+        counts = {row["subset"]: row["n"] for row in summary.numbers if row["rule"] == "strict"}
+        wanted = {"grade=high school": 1, "grade=college": 2, "grade=daily life": 1, "source=PlotQA": 4, "skills=arithmetic reasoning": 3}
+        assert {subset: counts[subset] for subset in wanted} == wanted
+
+
+@pytest.mark.parametrize("name", ["output.txt", "output", "output.jsonl"])
+@pytest.mark.parametrize("indent", [None, 4])
+def test_a_results_file_is_known_by_its_content(local: Path, tmp_path: Path, name: str, indent: int | None) -> None:
+    stored = results({"1": {"response": "It is blue.", "extraction": "B"}})
+    (tmp_path / name).write_text("\ufeff\n" + json.dumps(stored, indent=indent), encoding="utf-8")
+    assert right(evalkit.run(f"replay:{tmp_path / name}", "mathvista", data=str(local), out=tmp_path / "runs")) == {"1"}
+
+
+@pytest.mark.parametrize("more", [{}, {"usage": {"response": 3}}])
+def test_json_lines_are_read_as_such_whatever_their_name(local: Path, tmp_path: Path, more: dict[str, Any]) -> None:
+    rows = [{**more, "sample": "1", "text": "It is blue."}, {**more, "sample": "1", "text": "B", "role": "judge"}]
+    path = lines(tmp_path / "replies.json", *rows)
+    assert right(evalkit.run(f"replay:{path}", "mathvista", data=str(local), out=tmp_path / "runs")) == {"1"}
+
+
+@pytest.mark.parametrize(
+    ("options", "reply", "value"),
+    [
+        (["60-k", "k", "60+k", "120-k"], "60-k", "A"),
+        (["60-k", "k", "60+k", "120-k"], "x follows.\nAnswer: 60+k.", "C"),
+        (["60-k", "k", "60+k", "120-k"], "k", "B"),
+        (["60-k", "k", "60+k", "120-k"], "(B)", "B"),
+        (["2", "√{3}", "√{2}"], "The answer is √{2}", "C"),
+        (["(c)", "(a)", "(e)", "(d)", "(b)"], "(b)", "E"),
+        (["(c)", "(a)", "(e)", "(d)", "(b)"], "(B)", "B"),
+        (["18", "9", "18"], "18", "A"),
+    ],
+)
+def test_the_text_of_a_choice_to_the_letter_goes_before_its_letter(local: Path, options: list[str], reply: str, value: str) -> None:
+    write(local / "data" / "testmini.json", {"1": {**ROWS["1"], "choices": options, "answer": options[0]}})
+    [sample] = read(local)
+    assert MODULE.strict(said(reply), sample) == value
 
 
 @pytest.mark.parametrize(
@@ -379,7 +479,7 @@ def test_a_results_file_that_is_not_as_expected_is_named(local: Path, tmp_path: 
 
 
 def test_what_is_exported_is_what_was_read(shared: Callable[[str], Path], tmp_path: Path) -> None:
-    """The authors' own file again, field by field, and the same numbers from it."""
+    """The authors' own file again, field by field, and the same numbers from it, but for what the metadata of the data moves."""
     output, data = shared("replay/mathvista/output_llavar.json"), shared("annotations/mathvista")
     first = evalkit.run(f"replay:{output}", "mathvista", data=str(data), out=tmp_path / "runs")
     [path] = exported(first.folder)
@@ -390,4 +490,7 @@ def test_what_is_exported_is_what_was_read(shared: Callable[[str], Path], tmp_pa
         pid: {name: row[name] for name in fields} for pid, row in theirs.items()
     }
     again = evalkit.run(f"replay:{path}", "mathvista", data=str(data), out=tmp_path / "runs")
-    assert [{**row, "model": ""} for row in again.numbers] == [{**row, "model": ""} for row in first.numbers]
+    same = ("overall", "question_type=", "answer_type=", "source=", "context=", "precision=")
+    one, other = ([{**row, "model": ""} for row in run.numbers if row["subset"].startswith(same)] for run in (first, again))
+    assert one == other
+    assert first.value("mathvista", "accuracy", "official-head") == 0.252

@@ -20,7 +20,7 @@ from ..errors import UserError
     help="A directory, a hub id, openai:NAME, replay:PATH, plugin:FILE:CLASS, a name in configs/models (demo) or a .toml like those.",
 )
 @click.option("--tasks", "-t", help="Tasks, comma between: vstar,vsr:zeroshot,path/to/file.py. `evalkit tasks` lists them.")
-@click.option("--protocol", "-p", help="How samples are asked: direct, grit. [default: what the model's config says, else direct]")
+@click.option("--protocol", "-p", help="How samples are asked: direct, grit, likelihood. [default: what the model's config says, else direct]")
 @click.option("--engine", help="auto, transformers, vllm, openai, replay or plugin.  [default: auto]")
 @click.option(
     "--engine-args", multiple=True, help="name=value of vLLM's arguments (tensor_parallel_size=2) or a server's options (server=vllm)."

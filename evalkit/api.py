@@ -23,7 +23,10 @@ from .store import Lock, Store
 from .task import Task
 
 STATED = ("engine", "chosen", "model_type", "dtype", "device", "attn_implementation")
-OF_THE_MODEL = ("engine", "engine_args", "base_url", "system", "processor", "adapter", "dtype", "frame", "trust_remote_code")
+OF_THE_MODEL = (
+    *("engine", "engine_args", "replicas", "ray_address", "base_url", "system"),
+    *("processor", "adapter", "dtype", "frame", "trust_remote_code"),
+)
 log = logging.getLogger("evalkit")
 Progress = Callable[[Outcome | None, dict[str, Tally]], None]
 """Called with None when the first sample is about to be asked, then with every outcome."""
@@ -303,7 +306,9 @@ def _drive(
 
     if progress:
         progress(None, tallies)
-    runner.run(jobs, roles, lambda made, sample: tallies[made].count(sample), ended)
+    room = max(getattr(engine, "room", 0) for engine in roles.values())
+    window = max(runner.WINDOW, room + room // 4)  # full engines, and some samples under way before and after them
+    runner.run(jobs, roles, lambda made, sample: tallies[made].count(sample), ended, window)
     if not config.allow_incomplete:
         for made in chosen:
             refusals.incomplete(made, tallies[made.name], config.limit is not None)

@@ -50,6 +50,9 @@ class RunConfig:
     engine: str = "auto"
     engine_args: tuple[str, ...] = ()
     """Arguments of vLLM, or options of a server, as name=value."""
+    replicas: int = 1
+    """How many engines answer side by side, through Ray."""
+    ray_address: str = ""
     base_url: str = ""
     system: str = ""
     max_cost: float | None = None
@@ -87,6 +90,7 @@ class RunConfig:
             "limit": 1,
             "repeats": 1,
             "batch_size": 1,
+            "replicas": 1,
             "max_new_tokens": 1,
             "max_cost": 0,
             "max_time": 0,

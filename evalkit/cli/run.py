@@ -20,11 +20,15 @@ from ..errors import UserError
     help="A directory, a hub id, openai:NAME, replay:PATH, plugin:FILE:CLASS, a name in configs/models (demo) or a .toml like those.",
 )
 @click.option("--tasks", "-t", help="Tasks, comma between: vstar,vsr:zeroshot,path/to/file.py. `evalkit tasks` lists them.")
-@click.option("--protocol", "-p", help="How samples are asked: direct, grit, likelihood. [default: what the model's config says, else direct]")
+@click.option(
+    "--protocol", "-p", help="How samples are asked: direct, grit, likelihood.  [default: as the model's config says, else direct]"
+)
 @click.option("--engine", help="auto, transformers, vllm, openai, replay or plugin.  [default: auto]")
 @click.option(
     "--engine-args", multiple=True, help="name=value of vLLM's arguments (tensor_parallel_size=2) or a server's options (server=vllm)."
 )
+@click.option("--replicas", type=int, help="So many engines side by side, each on GPUs of its own, through Ray.  [default: 1]")
+@click.option("--ray-address", help="A Ray cluster to join, such as auto.  [default: one is started on this machine]")
 @click.option("--base-url", help="Where the server of openai:NAME is, such as http://localhost:8000/v1.  [default: OpenAI's]")
 @click.option("--system", help="A system message, for openai:NAME.")
 @click.option("--max-cost", type=float, help="Stop asking a server when so much is spent (prices: --engine-args price_in=, price_out=).")

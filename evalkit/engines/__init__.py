@@ -39,6 +39,8 @@ def open_model(name: str, options: config.RunConfig, tasks: list[Task], environ:
     if kind not in ("replay", "plugin", "openai") and options.engine in ("replay", "plugin", "openai"):
         kind, rest = options.engine, name
     asked = config.frame(options.frame, "--frame")
+    if options.replicas > 1:
+        return _replicas(kind, name, options)
     if kind == "replay":
         from .replay import Replay, name_of
 
@@ -52,12 +54,28 @@ def open_model(name: str, options: config.RunConfig, tasks: list[Task], environ:
         return Opened(engine, engine.info.name, "direct")
     if name in ANSWERERS and not Path(name).is_dir():
         return Opened(_answerer(name, tasks, asked), name, "direct")
-    declared = config.ModelConfig(name) if kind == "openai" else config.model(name)
+    declared = config.ModelConfig(f"openai:{rest}") if kind == "openai" else config.model(name)
     if declared and declared.source.startswith("openai:"):
         return _server(Path(name).stem if name.endswith(".toml") else name, declared, options, environ or {})
     if options.base_url:
         raise UserError(f"--base-url is a server's, and {name} is none: name its model as openai:NAME")
     return _checkpoint(name, declared, options)
+
+
+def _replicas(kind: str, name: str, options: config.RunConfig) -> Opened:
+    """Several engines of one checkpoint or plugin, on the GPUs and machines that Ray has."""
+    declared = config.model(name) or config.ModelConfig(name)
+    if kind in ("replay", "openai") or name in ANSWERERS or declared.source.startswith("openai:"):
+        raise UserError(f"--replicas are of a checkpoint or a plugin, and {name} is none: leave it out")
+    from .replicated import replicate
+
+    alone = replace(options, replicas=1, ray_address="")
+    engine = replicate(name, alone, options.replicas, options.ray_address or None)
+    return Opened(engine, engine.info.name if kind == "plugin" else _short(name), declared.protocol)
+
+
+def _short(name: str) -> str:
+    return Path(name).name if Path(name).is_dir() else name.replace("/", "--")
 
 
 def _server(name: str, declared: config.ModelConfig, options: config.RunConfig, environ: Mapping[str, str]) -> Opened:
@@ -103,7 +121,7 @@ def _checkpoint(name: str, declared: config.ModelConfig | None, options: config.
     said = config.frame(options.frame, "--frame") or config.frame(declared.frame, f"configs/models/{name}.toml")
     if said:
         engine.info = replace(engine.info, frame=said)
-    return Opened(engine, Path(name).name if Path(name).is_dir() else name.replace("/", "--"), declared.protocol)
+    return Opened(engine, _short(name), declared.protocol)
 
 
 def _loaded(declared: config.ModelConfig, options: config.RunConfig) -> tuple[Any, str]:

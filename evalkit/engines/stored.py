@@ -17,7 +17,7 @@ class Stored:
 
     def __init__(self, engine: Engine, store: Store, *earlier: Store) -> None:
         self.engine, self.store, self.earlier, self.info = engine, store, earlier, engine.info
-        self.reused = 0
+        self.reused, self.room = 0, getattr(engine, "room", 0)
         self._flying: dict[str, asyncio.Task[Response]] = {}
 
     async def answer(self, request: Request) -> Response:

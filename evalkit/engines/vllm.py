@@ -123,7 +123,10 @@ class VLLM:
         self._numbers = itertools.count()
         self._flying: dict[str, Job] = {}
         self._arrivals: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
-        self._died = ""
+        self.died = ""
+        """Why it answers no more; empty while it does."""
+        self.room = self._engine.vllm_config.scheduler_config.max_num_seqs
+        """How many requests it holds at a time."""
         self._room = threading.BoundedSemaphore(DECODED)
         self._decoders = ThreadPoolExecutor(min(os.cpu_count() or 1, 16), "decode")
         self._renderer = ThreadPoolExecutor(1, "render")
@@ -158,14 +161,14 @@ class VLLM:
         with launch.quiet(self._log):
             self._engine.engine_core.shutdown()
             self._engine.renderer.shutdown()
-        if not self._died:
+        if not self.died:
             self._log.unlink(missing_ok=True)
 
     # ------------------------------------------------------------ on the way in
 
     async def _answer(self, request: Request) -> Response:
-        if self._died:
-            raise Gap(self._died)
+        if self.died:
+            raise Gap(self.died)
         loop = asyncio.get_running_loop()
         images = await loop.run_in_executor(self._decoders, self._decoded, request)
         try:
@@ -271,8 +274,8 @@ class VLLM:
                     if output.finished:
                         self._finish(output)
         except Exception as error:  # noqa: BLE001 - whatever killed vLLM, those who wait must hear of it
-            self._died = f"vLLM died: {checkpoint.first_line(error)}. The last lines of its log, {self._log}:\n{launch.tail(self._log)}"
-        reason = self._died or "the engine was closed"
+            self.died = f"vLLM died: {checkpoint.first_line(error)}. The last lines of its log, {self._log}:\n{launch.tail(self._log)}"
+        reason = self.died or "the engine was closed"
         for job in self._flying.values():
             _settle(job, Gap(reason))
         self._flying.clear()

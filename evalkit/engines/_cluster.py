@@ -38,8 +38,10 @@ def join(address: str | None) -> bool:
         _reach(address)
         ray.init(address or "local", log_to_driver=False, logging_level=logging.CRITICAL, **own)
     except (OSError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
-        found = f"expected a Ray cluster at {address}" if address else "expected Ray to start on this machine"
-        raise UserError(f"{found}, got: {words(error)}. `ray status` on its head says whether it is up") from error
+        if not address:
+            raise UserError(f"Ray does not start on this machine: {words(error)}") from error
+        told = f"expected a Ray cluster at {address}, got: {words(error)}"
+        raise UserError(f"{told}. `ray status` on its first machine says whether it is up") from error
     return True
 
 

@@ -39,7 +39,7 @@ def open_model(name: str, options: config.RunConfig, tasks: list[Task], environ:
     if kind not in ("replay", "plugin", "openai") and options.engine in ("replay", "plugin", "openai"):
         kind, rest = options.engine, name
     asked = config.frame(options.frame, "--frame")
-    if options.replicas > 1:
+    if options.replicas > 1 or options.ray_address:
         return _replicas(kind, name, options)
     if kind == "replay":
         from .replay import Replay, name_of

@@ -35,7 +35,8 @@ def join(address: str | None) -> bool:
         return False
     own: dict[str, Any] = {} if address else {"include_dashboard": False}
     try:
-        _reach(address)
+        if address:
+            _reach(address)
         ray.init(address or "local", log_to_driver=False, logging_level=logging.CRITICAL, **own)
     except (OSError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
         if not address:
@@ -45,13 +46,25 @@ def join(address: str | None) -> bool:
     return True
 
 
-def _reach(address: str | None) -> None:
-    """Raises `OSError` where nothing listens at host:port, for which Ray itself would look for minutes."""
-    if address and address.startswith("ray://"):
+def _reach(address: str) -> None:
+    """Lets an address pass at which something listens; where nothing does, Ray itself waits without end.
+
+    Raises:
+        OSError: nothing listens there, or at what `auto` stands for, such as a cluster that has ended without a word.
+        ValueError: it is no address of a cluster's own.
+    """
+    if address.startswith("ray://"):
         raise ValueError("an address of a Ray client: run on a machine of the cluster, with the address auto")
-    host, _, port = (address or "").rpartition(":")
-    if host and port.isdigit():
-        socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
+    try:
+        from ray._private.services import canonicalize_bootstrap_address as found
+    except ImportError:  # it is Ray's own affair where it looks for `auto`
+        return
+    host, _, port = (found(address) or "").rpartition(":")
+    if host:
+        try:
+            socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
+        except OSError as error:
+            raise OSError(f"nothing listens at {host}:{port} ({error.strerror or error})") from error
 
 
 def gpus_each(asked: int | None) -> int:

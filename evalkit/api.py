@@ -58,11 +58,8 @@ class Summary:
     def value(self, task: str, metric: str, rule: str = "official", subset: str = "overall") -> float | None:
         """One number; a task of the run may be named without its variant. Raises `KeyError` where it was not measured."""
         for row in self.numbers:
-            if task in (row["task"], row["task"].partition(":")[0]) and (row["metric"], row["rule"], row["subset"]) == (
-                metric,
-                rule,
-                subset,
-            ):
+            named = task in (row["task"], row["task"].partition(":")[0])
+            if named and (metric, rule, subset) == (row["metric"], row["rule"], row["subset"]):
                 found: float | None = row["value"]
                 return found
         raise KeyError((task, metric, rule, subset))
@@ -155,18 +152,8 @@ def score(path: Path, check: bool = False) -> tuple[Summary, list[str]]:
 def _open(role: str, config: RunConfig, chosen: list[Task], environ: Mapping[str, str] | None = None) -> engines.Opened:
     """The engine of a role. What is said of the model (`OF_THE_MODEL`) is not said of another role's."""
     if role != "model":
-        config = replace(
-            config,
-            engine="auto",
-            engine_args=(),
-            base_url="",
-            system="",
-            processor="",
-            adapter="",
-            dtype="",
-            frame="",
-            trust_remote_code=False,
-        )
+        plain = RunConfig()
+        config = replace(config, **{name: getattr(plain, name) for name in OF_THE_MODEL})
     return engines.open_model(getattr(config, role), config, chosen, environ)
 
 

@@ -161,7 +161,8 @@ class Tally:
     def numbers(self) -> Iterator[dict[str, Any]]:
         """One flat row for each subset, rule and estimate: `overall` first, then the task's composites, then the tags in order.
 
-        Beside each accuracy stands `accuracy_floor`, rule `majority`: what answering every question of the subset alike would give.
+        Beside each accuracy stands `accuracy_floor`, rule `majority`: what answering every question of the subset alike would give;
+        so do the task's own `floors`.
         """
         made = {composite.metric for composite in self.task.composites}
         kept = {(composite.metric, subset) for composite in self.task.composites for subset in composite.of}

@@ -25,8 +25,8 @@ from ..types import Finish, Generate, Image, Likelihood, ModelInfo, Request, Res
 from . import checkpoint, launch, rendering
 from .common import admit, one_by_one
 
-DECODED = 32
-"""How many requests' images are decoded at most before the one that renders has taken them."""
+MOST_DECODED = 32
+"""How many requests' images are decoded at most and not yet rendered."""
 WATCH = 1.0
 """Seconds between looks at whether vLLM's process is still there."""
 LIKELIHOOD_BYTES = 4 << 30
@@ -34,14 +34,8 @@ LIKELIHOOD_BYTES = 4 << 30
 CPU_CACHE = 1 << 30
 """The bytes of vLLM's cache on a CPU where no argument says more: its own default is nearly all memory there is."""
 HARMLESS = {
-    *(
-        "data_parallel_size",
-        "distributed_executor_backend",
-        "enable_prefix_caching",
-        "enforce_eager",
-        "gpu_memory_utilization",
-        "kv_cache_memory_bytes",
-    ),
+    *("data_parallel_size", "distributed_executor_backend", "enable_prefix_caching", "enforce_eager"),
+    *("gpu_memory_utilization", "kv_cache_memory_bytes"),
     *("max_num_batched_tokens", "max_num_seqs", "mm_processor_cache_gb", "pipeline_parallel_size", "tensor_parallel_size"),
 }
 """Arguments of vLLM that change no answer, beyond the last bits of floating point, and are left out of the fingerprint."""
@@ -127,8 +121,7 @@ class VLLM:
         """Why it answers no more; empty while it does."""
         self.room = self._engine.vllm_config.scheduler_config.max_num_seqs
         """How many requests it holds at a time."""
-        self._room = threading.BoundedSemaphore(DECODED)
-        self._decoders = ThreadPoolExecutor(min(os.cpu_count() or 1, 16), "decode")
+        self._decoders = ThreadPoolExecutor(min(2 * (os.cpu_count() or 1), MOST_DECODED), "decode")
         self._renderer = ThreadPoolExecutor(1, "render")
         self._closed = threading.Event()
         self._thread = threading.Thread(target=self._serve, name="vllm", daemon=True)
@@ -169,23 +162,14 @@ class VLLM:
     async def _answer(self, request: Request) -> Response:
         if self.died:
             raise Gap(self.died)
-        loop = asyncio.get_running_loop()
-        images = await loop.run_in_executor(self._decoders, self._decoded, request)
-        try:
-            job = await loop.run_in_executor(self._renderer, self._rendered, request, images)
-        finally:
-            del images
+        job = await asyncio.get_running_loop().run_in_executor(self._decoders, self._made, request)
         self._arrivals.put(job)
         return await asyncio.wrap_future(job.future)
 
-    def _decoded(self, request: Request) -> list[Any]:
-        """The images of a request as Pillow images. Waits while too many others are decoded and not yet rendered."""
-        self._room.acquire()
-        try:
-            return [decode(image) for image in images_of(request)]
-        except BaseException:
-            self._room.release()
-            raise
+    def _made(self, request: Request) -> Job:
+        """The request with its images decoded, then rendered; the thread waits, so that no more are decoded than there are threads."""
+        images = [decode(image) for image in images_of(request)]
+        return self._renderer.submit(self._rendered, request, images).result()
 
     def _rendered(self, request: Request, images: list[Any]) -> Job:
         """The request in the tokens and tensors that vLLM takes.
@@ -213,8 +197,6 @@ class VLLM:
             raise
         except Exception as error:
             raise Gap(f"vLLM cannot take the prompt: {checkpoint.first_line(error)}") from error
-        finally:
-            self._room.release()
         if isinstance(kind, Generate):
             return Job(request, rendered, self._params(request, kind.sampling), seen)
         counted = len(words(rendering.tail(self.processor, kind), add_special_tokens=False).input_ids)

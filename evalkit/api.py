@@ -8,14 +8,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from . import engines, manifest, protocols, reading, refusals, runner, task
+from . import engines, graders, manifest, protocols, reading, refusals, runner, task
 from .config import RunConfig, build, locked
 from .config import frame as declared_frame
 from .data import check_published
 from .engines.stored import Stored, StoredOnly
 from .errors import Refused, UserError, did_you_mean
 from .folder import FORMAT, Rows, RunFolder
-from .interfaces import Engine
+from .interfaces import AnswerProtocol, Engine
 from .manifest import data_folder
 from .runner import Job, Outcome
 from .scoring import Tally
@@ -93,6 +93,8 @@ def run(
     chosen = tasks_of(config)
     if config.protocol:
         protocols.find(config.protocol)
+    for name in config.probe:
+        graders.find(name)
     with ExitStack() as stack:
         opened = _open("model", config, chosen, environ) if config.model else _loaded(model, processor, config)
         stack.callback(engines.close, opened.engine)
@@ -116,7 +118,8 @@ def score(path: Path, check: bool = False) -> tuple[Summary, list[str]]:
     folder = RunFolder.at(path)
     before, known = folder.summary(), folder.manifest()
     config = manifest.options(known)
-    chosen = tasks_of(config)
+    asked = protocols.find(known["protocol"], config.budget, **known["sampling"])
+    chosen = equipped(tasks_of(config), asked, config)
     gaps = {(f"{entry['task']}/{gap['sample']}", gap["draw"]): gap["reason"] for entry in before["tasks"] for gap in entry["gaps"]}
     with Lock(folder.path), ExitStack() as stack:
         roles: dict[str, Engine] = {}
@@ -136,7 +139,7 @@ def score(path: Path, check: bool = False) -> tuple[Summary, list[str]]:
         rows = None if check else Rows(folder)
         if rows:
             stack.callback(rows.close)
-        summary = _drive(folder, roles, known, chosen, config, rows, None, store)
+        summary = _drive(folder, roles, known, asked, chosen, config, rows, None, store)
         if rows:
             rows.keep()
             folder.write("manifest.json", {**known, "tasks": manifest.tasks(chosen, config)})
@@ -189,6 +192,14 @@ def tasks_of(config: RunConfig) -> list[Task]:
     return chosen
 
 
+def equipped(chosen: Sequence[Task], asked: AnswerProtocol, config: RunConfig) -> list[Task]:
+    """The tasks with the rules of the protocol that asks them, and the graders and rules of the run's probes."""
+    probes = [graders.find(name) for name in config.probe]
+    rules = (*asked.rules, *(rule for probe in probes for rule in probe.rules))
+    sent = tuple(probe.grader for probe in probes)
+    return [replace(made, graders=(*made.graders, *sent), rules=(*made.rules, *rules)) for made in chosen]
+
+
 def _differences(before: list[dict[str, Any]], after: list[dict[str, Any]]) -> list[str]:
     def by_name(rows: list[dict[str, Any]]) -> dict[str, Any]:
         return {f"{row['task']} {row['metric']} ({row['rule']}) {row['subset']}": row for row in rows}
@@ -212,7 +223,8 @@ def _evaluate(
     command: Sequence[str],
 ) -> Summary:
     sampling = _sampling(config, opened.engine)
-    asked = protocols.find(config.protocol or opened.protocol, **sampling)
+    asked = protocols.find(config.protocol or opened.protocol, config.budget, **sampling)
+    chosen = equipped(chosen, asked, config)
     refusals.before(opened.name, roles, chosen, asked, config)
     folder = RunFolder.of(Path(config.out), opened.name, manifest.resolved(opened.name, asked, roles, chosen, config))
     with ExitStack() as stack:
@@ -228,7 +240,7 @@ def _evaluate(
         folder.write("manifest.json", made_of)
         rows = Rows(folder)
         stack.callback(rows.close)
-        summary = _drive(folder, roles, made_of, chosen, config, rows, progress, stores[0] if opened.engine.info.stored else None)
+        summary = _drive(folder, roles, made_of, asked, chosen, config, rows, progress, stores[0] if opened.engine.info.stored else None)
         rows.keep()
         folder.write("manifest.json", made_of | {"roles": manifest.roles_of(roles)})  # a server may have refused fields meanwhile
         folder.write("summary.json", summary.as_json())
@@ -251,6 +263,7 @@ def _drive(
     folder: RunFolder,
     roles: Mapping[str, Engine],
     made_of: Mapping[str, Any],
+    asked: AnswerProtocol,
     chosen: list[Task],
     config: RunConfig,
     rows: Rows | None,
@@ -258,8 +271,7 @@ def _drive(
     store: Store | None,
 ) -> Summary:
     """Drives every conversation, scores as predictions come, and summarises."""
-    name, protocol = made_of["name"], made_of["protocol"] + ", blind" * config.blind
-    asked = protocols.find(made_of["protocol"], **made_of["sampling"])
+    name, protocol = made_of["name"], asked.name + ", blind" * config.blind
     tallies = {made.name: Tally(made, config.repeats, refusals.readable(asked, config)) for made in chosen}
     jobs = [
         Job(

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 from .errors import UserError, did_you_mean
 from .geometry import Frame
+from .types import Budget
 
 C = TypeVar("C")
 
@@ -47,6 +48,11 @@ class RunConfig:
     model: str = ""
     tasks: tuple[str, ...] = ()
     protocol: str = ""
+    probe: tuple[str, ...] = ()
+    """Second conversations about every prediction, such as box-erasure."""
+    min_pixels: int | None = None
+    """In place of the protocol's own budget: how many pixels of an image the model is shown, at least and at most."""
+    max_pixels: int | None = None
     engine: str = "auto"
     engine_args: tuple[str, ...] = ()
     """Arguments of vLLM, or options of a server, as name=value."""
@@ -84,6 +90,11 @@ class RunConfig:
     """Where hashes of weights are kept, so that a large checkpoint is read once."""
     reuse: str = field(default="", metadata={"option": "from"})
 
+    @property
+    def budget(self) -> Budget | None:
+        """How many pixels of an image are shown, where that is said."""
+        return Budget(self.min_pixels, self.max_pixels) if self.min_pixels or self.max_pixels else None
+
     def __post_init__(self) -> None:
         """Raises `UserError` where a number is out of its range or a label is no pair."""
         for name, least in {
@@ -92,6 +103,8 @@ class RunConfig:
             "batch_size": 1,
             "replicas": 1,
             "max_new_tokens": 1,
+            "min_pixels": 1,
+            "max_pixels": self.min_pixels or 1,
             "max_cost": 0,
             "max_time": 0,
             "temperature": 0,
@@ -105,6 +118,8 @@ class RunConfig:
             raise UserError(f"expected --top-p above 0 and at most 1, got {self.top_p}")
         if any("=" not in label for label in self.label):
             raise UserError(f"expected --label key=value, got {', '.join(self.label)}")
+        if self.probe and self.repeats > 1:
+            raise UserError("--probe goes with one answer a sample: leave out --repeats")
         if self.repeats > 1 and not self.temperature and self.sampling != "checkpoint":
             raise UserError("greedy repeats are all alike: give --temperature with --repeats")
 

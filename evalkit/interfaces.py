@@ -33,6 +33,11 @@ class AnswerProtocol(Protocol):
         """What its predictions hold: a run has the numbers of those rules that read it."""
         ...
 
+    @property
+    def rules(self) -> "tuple[Rule, ...]":
+        """Readings of its own kind of reply, such as whether it keeps the form: every task that is asked so has them too."""
+        ...
+
     def converse(self, sample: Sample, model: ModelInfo) -> Conversation[Prediction]:
         """The conversation about one sample."""
         ...
@@ -85,3 +90,13 @@ class Rule:
     """`boxes`: the model's frame must be declared."""
     subsets: tuple[str, ...] | None = None
     """The subsets its numbers are given for; None: all."""
+    optional: bool = False
+    """Whether it has no row where no sample counts, as a protocol's or a probe's rule does on tasks it says nothing about."""
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """A grader that can be sent after any task's predictions, and the rules that read its verdict."""
+
+    grader: Grader
+    rules: tuple[Rule, ...]

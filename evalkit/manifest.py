@@ -32,6 +32,7 @@ def resolved(name: str, asked: AnswerProtocol, roles: Mapping[str, Engine], chos
             [made.name, made.version, data(made, config, name).get("fingerprint"), _own_file(name)]
             for made, name in zip(chosen, config.tasks, strict=True)
         ],
+        "probe": list(config.probe),
         "limit": config.limit,
         "blind": config.blind,
         "seed": config.seed,

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from . import engines, protocols, stats
+from . import engines, manifest, protocols, stats
 from .api import run, tasks_of
 from .config import RunConfig, build
 from .data import read_jsonl, resolve
@@ -80,7 +80,7 @@ def compare(model: str, tasks: str | Sequence[str], pair: Sequence[str], **optio
 def _of_task(made: Task, folders: Sequence[Path], known: dict[str, Any], judge: Any) -> Parity:
     rows = [{row["sample"]: row for row in read_jsonl(folder / "predictions.jsonl") if row["task"] == made.name} for folder in folders]
     differ = {name for name in rows[0] if rows[0][name]["text"] != rows[1][name]["text"]}
-    asked = protocols.find(known["protocol"], **known["sampling"])
+    asked = protocols.find(known["protocol"], manifest.options(known).budget, **known["sampling"])
     differences = [
         _difference(made, sample, (rows[0][sample.id]["text"], rows[1][sample.id]["text"]), asked, judge)
         for sample in made.samples()

@@ -25,7 +25,7 @@ def before(name: str, roles: Mapping[str, Engine], chosen: Sequence[Task], asked
     if config.blind and info.details.get("engine") == "replay":
         raise Refused(f"the replies of '{name}' were given already, with their images or without: leave out --blind")
     for made in chosen:
-        rules = [rule for rule in made.rules if rule.reads in reads]
+        rules = [rule for rule in made.rules if rule.reads in reads and not rule.optional]
         if not rules:
             why = (
                 "scores regions only, which say nothing without an image: leave out --blind"

@@ -122,7 +122,7 @@ class Tally:
         row = self.predictions
         self.predictions += 1
         self._group.append(cluster(sample.group or sample.id))
-        for tag in sample.tags:
+        for tag in sample.tags | prediction.tags:
             self._tagged[tag].append(row)
         if prediction.missing:
             self._missing[sample.id] = sample.tags
@@ -211,7 +211,7 @@ class Tally:
                 inside = slice(None) if member is None else member[row]
                 values = {name: _column(column)[inside] for name, column in rows.values.items()}
                 flags = np.frombuffer(rows.flags, dtype=np.uint8)[inside]
-                if len(flags) or self._gaps_in[subset] or subset == OVERALL:
+                if len(flags) or (not rule.optional and (self._gaps_in[subset] or subset == OVERALL)):
                     for metric, estimate in rule.metric.summarise(Columns(values, group[row[inside]])).items():
                         yield _row(metric, rule.name, subset, estimate, _counts(flags, self._gaps_in[subset]))
             if self.repeats > 1:

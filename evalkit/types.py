@@ -48,6 +48,20 @@ class Resize:
 
 
 @dataclass(frozen=True, slots=True)
+class Draw:
+    """The parent with the outlines of these boxes on it, original pixels; in what colour and width, `images.decode` says."""
+
+    boxes: tuple[Box, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Still:
+    """One frame of the video that the parent is, by its number in the order in which frames are shown, from 0."""
+
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
 class Budget:
     """How many pixels a processor may hand the model for one image."""
 
@@ -64,7 +78,7 @@ class Image:
     """
 
     source: "Path | bytes | Lazy | Image"
-    operation: Crop | Resize | None = None
+    operation: "Change | None" = None
     budget: Budget | None = None
     size: Size | None = None
     digest: str = ""
@@ -80,16 +94,18 @@ class Image:
             return f"an image of {len(self.source)} bytes"
         return str(self.source.name if isinstance(self.source, Lazy) else self.source)
 
-    def derive(self, operation: Crop | Resize, budget: Budget | None = None) -> "Image":
+    def derive(self, operation: "Change", budget: Budget | None = None) -> "Image":
         """The image that `operation` makes of this one, with a resize budget of its own."""
-        size = (
-            Size(operation.x2 - operation.x1, operation.y2 - operation.y1)
-            if isinstance(operation, Crop)
-            else Size(operation.width, operation.height)
-        )
+        size = self.size
+        if isinstance(operation, Crop):
+            size = Size(operation.x2 - operation.x1, operation.y2 - operation.y1)
+        elif isinstance(operation, Resize):
+            size = Size(operation.width, operation.height)
         digest = sha256(f"{self.digest} {operation}") if self.digest else ""
         return Image(self, operation, budget, size, digest, self.upright)
 
+
+Change = Crop | Resize | Draw | Still
 
 # ---------------------------------------------------------------- samples
 
@@ -192,10 +208,12 @@ class Segment:
 
 @dataclass(frozen=True, slots=True)
 class Attend:
-    """The attention that each token of a continuation pays to each image, as a grid."""
+    """The attention that the tokens of a continuation pay to each image, as a grid: the mean over them, the layers and the heads."""
 
     messages: tuple[Message, ...]
     continuation: str
+    prefill: str = ""
+    """The beginning of the reply, which the continuation follows and whose own attention does not count."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,6 +260,7 @@ class Response:
     """Boxes that the engine gave as values (original pixels), as a detector or a replay file may."""
     masks: tuple[Mask, ...] = ()
     attention: tuple[tuple[tuple[float, ...], ...], ...] = ()
+    """For `Attend`: of each image its rows of visual tokens, each the share of the attention, which over all tokens is 1."""
     missing: bool = False
     """Whether a replay holds no reply for the sample: scored wrong and counted."""
     labels: tuple[str, ...] = ()
@@ -296,6 +315,9 @@ class Operation:
     name: str
     arguments: str
     error: str = ""
+    """Why it was not done; empty where it was."""
+    box: Box | None = None
+    """What it looked at, original pixels of the sample's first image; None where that is no part of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -315,6 +337,8 @@ class Prediction:
     likelihoods: tuple[float, ...] = ()
     """The mean token log-probability of each option, in the order of their letters, where those were asked for."""
     verdicts: Mapping[str, Any] = field(default_factory=dict)
+    tags: frozenset[str] = frozenset()
+    """Subsets in which it counts for how it came about, such as with tools or without, beside those of its sample."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -378,7 +402,7 @@ def canonical(request: Request) -> dict[str, Any]:
     elif isinstance(kind, Likelihood):
         form["continuations"] = list(kind.continuations)
     else:
-        form["continuation"] = kind.continuation
+        form |= {"continuation": kind.continuation, "prefill": kind.prefill}
     return form
 
 

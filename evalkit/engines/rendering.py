@@ -1,24 +1,44 @@
 """How a checkpoint's own processor writes a chat as a prompt and resizes its images; what transformers and vLLM have in common."""
 
+from dataclasses import replace
 from typing import Any
 
 from ..errors import Refused
-from ..types import Budget, Generate, Image, Likelihood
+from ..types import Attend, Budget, Generate, Image, Likelihood
 from .common import chat
 
 PIXELS_PER_TOKEN = 28 * 28
 """About what the common processors make of an image; only for sorting and bounding."""
 
 
-def prompt(processor: Any, kind: Generate | Likelihood) -> str:
-    """The chat in the checkpoint's own template, with the forced beginning of the reply, or the one continuation and its end token."""
+def prompt(processor: Any, kind: Generate | Likelihood | Attend) -> str:
+    """The chat in the checkpoint's own template, with what is given of the reply.
+
+    That is its forced beginning; the one continuation and its end token; or the forced beginning and the continuation after it.
+    """
     text = str(processor.apply_chat_template(chat(kind), add_generation_prompt=True, tokenize=False))
-    return text + (kind.prefill if isinstance(kind, Generate) else tail(processor, kind))
+    if isinstance(kind, Likelihood):
+        return text + tail(processor, kind)
+    return text + kind.prefill + (kind.continuation if isinstance(kind, Attend) else "")
 
 
 def tail(processor: Any, kind: Likelihood) -> str:
     """The one continuation, and the token that ends a reply."""
     return kind.continuations[0] + (processor.tokenizer.eos_token or "")
+
+
+def continued(processor: Any, kind: Attend) -> int:
+    """How many tokens at the end of the prompt are the continuation's; one that begins in the text before it is among them.
+
+    Raises:
+        Refused: none are.
+    """
+    texts = [prompt(processor, kind), prompt(processor, replace(kind, continuation=""))]
+    whole, before = processor.tokenizer(texts, add_special_tokens=False).input_ids
+    same = next((place for place, (one, other) in enumerate(zip(whole, before, strict=False)) if one != other), len(before))
+    if len(whole) <= same:
+        raise Refused(f"expected a continuation that attends, got {kind.continuation!r}, which has no tokens: leave the request out")
+    return len(whole) - same
 
 
 def starts_itself(processor: Any, text: str) -> bool:

@@ -126,11 +126,16 @@ def _written(box: Sequence[float], frame: Frame, size: Size) -> list[float]:
 
 
 def _in_form(request: Request, answer: str, boxes: Sequence[Sequence[Any]]) -> str:
-    """The answer alone, or in GRIT's form where the last user turn asks for an `<answer>`."""
+    """The answer alone, or in the form that the last user turn asks for: with thoughts, with a caption, in a `\\boxed{}`."""
     if not isinstance(request.kind, Generate):
         return answer
     asked = [part for message in request.kind.messages if message.role == "user" for part in message.content if isinstance(part, str)]
-    if not asked or "<answer>" not in asked[-1]:
+    last = asked[-1] if asked else ""
+    if "\\boxed{}" in last:
+        return f"\\boxed{{{answer}}}"
+    if "<bbox>" in last:
+        return f"<caption>A picture.</caption> <bbox>{json.dumps(boxes)}</bbox> <answer>{answer}</answer>"
+    if "<answer>" not in last:
         return answer
     thought = " ".join(f'{{"bbox_2d": {json.dumps(list(box))}}}' for box in boxes)
     return f"<think> {thought} </think> <rethink> So it is. </rethink> <answer> {answer}</answer>"

@@ -16,9 +16,9 @@ from typing import Any
 from ..data import decode
 from ..errors import Gap
 from ..geometry import Size
-from ..types import Generate, Likelihood, ModelInfo, Request, Response, Sampling, images_of
-from . import checkpoint, rendering
-from .batching import Batcher
+from ..types import Attend, Generate, Likelihood, ModelInfo, Request, Response, Sampling, images_of
+from . import attending, checkpoint, rendering
+from .batching import POOL, Batcher
 from .common import admit, one_by_one
 from .decoding import Ending, Sampler, read
 
@@ -32,6 +32,9 @@ class Batch:
     seen: list[tuple[Size, ...]]
     lengths: list[int]
     """Tokens of each row without its padding."""
+    grids: list[list[attending.Grid]]
+    """The visual tokens of each row's images, and how many of its tokens are the continuation's, where attention is asked for."""
+    tails: list[int]
 
 
 class Transformers:
@@ -77,13 +80,15 @@ class Transformers:
             cache=cache,
         )
         self.model, self.processor = loaded.model, loaded.processor
-        answers = frozenset({"generate", "likelihood"})
+        answers = frozenset({"generate", "likelihood", "attend"})
         self.info = ModelInfo(loaded.name, loaded.fingerprint, loaded.frame, answers, details=loaded.details)
+        self.room = POOL * batch_size
+        """How many requests keep it busy: the batches that it chooses among."""
         self._training = training
         # The batch after this one is tokenised while this one is decoded, and a fast tokenizer cannot do both at once.
         self._words = copy.deepcopy(self.processor.tokenizer)
         self._config, self._ends = self._generation()
-        self._room = getattr(self.model.config.get_text_config(), "max_position_embeddings", None) or 1 << 40
+        self._context = getattr(self.model.config.get_text_config(), "max_position_embeddings", None) or 1 << 40
         self._batcher = Batcher(group=self._group, length=_length, prepare=self._prepare, run=self._run, size=batch_size)
 
     @property
@@ -152,8 +157,8 @@ class Transformers:
             **options,
         )
         lengths = [int(length) for length in inputs["attention_mask"].sum(1)]
-        if max(lengths) >= self._room:
-            raise Gap(f"the prompt has {max(lengths)} tokens, the context of {self.info.name} {self._room}")
+        if max(lengths) >= self._context:
+            raise Gap(f"the prompt has {max(lengths)} tokens, the context of {self.info.name} {self._context}")
         if self.model.device.type == "cuda":
             inputs.data = {key: value.pin_memory() if hasattr(value, "pin_memory") else value for key, value in inputs.items()}
         return Batch(requests, inputs, self._seen(inputs, [len(row) for row in images]), lengths)
@@ -196,7 +201,7 @@ class Transformers:
         kind = batch.requests[0].kind
         assert isinstance(kind, Generate)
         began, sampling, start = time.perf_counter(), kind.sampling, inputs["input_ids"].shape[1]
-        rooms = [min(sampling.max_tokens, self._room - length) for length in batch.lengths]
+        rooms = [min(sampling.max_tokens, self._context - length) for length in batch.lengths]
         keys = [request.key(self.info.fingerprint) for request in batch.requests]
         own, self.model.generation_config = self.model.generation_config, self._config
         try:

@@ -1,14 +1,20 @@
 """What protocols share when they read a reply."""
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 from ..geometry import Box, Frame, Size, to_original
 from ..interfaces import Reading
-from ..types import Evidence, ModelInfo, Operation, Prediction, Response, Sample
+from ..types import Budget, Evidence, Image, ModelInfo, Operation, Prediction, Response, Sample
 
 Written = tuple[float, float, float, float]
 TEXT_AND_REGIONS: frozenset[Reading] = frozenset({"text", "boxes", "masks"})
 """What the predictions of a protocol hold whose model replies in text and may point."""
+
+
+def shown(images: Iterable[Image], budget: Budget | None) -> tuple[Image, ...]:
+    """The images as they are shown, each with this budget; None leaves each its own."""
+    return tuple(replace(image, budget=budget) if budget else image for image in images)
 
 
 def evidence(written: Iterable[tuple[Written, str]], sample: Sample, model: ModelInfo, seen: Sequence[Size]) -> tuple[Evidence, ...]:

@@ -3,10 +3,10 @@
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
-from ..interfaces import Reading
+from ..interfaces import Reading, Rule
 from ..parsers import labelled_quadruples
-from ..types import Conversation, Generate, Message, ModelInfo, Prediction, Request, Sample, Sampling
-from ._reading import TEXT_AND_REGIONS, evidence, given, prediction
+from ..types import Budget, Conversation, Generate, Message, ModelInfo, Prediction, Request, Sample, Sampling
+from ._reading import TEXT_AND_REGIONS, evidence, given, prediction, shown
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,12 +14,14 @@ class Direct:
     """One turn. Boxes are read only where the sample asks for them."""
 
     sampling: Sampling = Sampling()
+    budget: Budget | None = None
     name: str = "direct"
+    rules: ClassVar[tuple[Rule, ...]] = ()
     gives: ClassVar[frozenset[Reading]] = TEXT_AND_REGIONS
 
     def converse(self, sample: Sample, model: ModelInfo) -> Conversation[Prediction]:
         """Asks `sample.prompt` and takes the reply as it is."""
-        response = yield Request(Generate((Message("user", (*sample.images, sample.prompt)),), self.sampling))
+        response = yield Request(Generate((Message("user", (*shown(sample.images, self.budget), sample.prompt)),), self.sampling))
         boxes = given(response)
         if not boxes and "boxes" in sample.wants:
             boxes = evidence(labelled_quadruples(response.text), sample, model, response.seen)

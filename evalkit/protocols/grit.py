@@ -9,10 +9,10 @@ resized image, InternVL and Qwen3-VL thousandths: the model's declared frame say
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
-from ..interfaces import Reading
+from ..interfaces import Reading, Rule
 from ..parsers import integer_quadruples
-from ..types import Conversation, Generate, Message, ModelInfo, Prediction, Request, Sample, Sampling
-from ._reading import TEXT_AND_REGIONS, evidence, given, prediction
+from ..types import Budget, Conversation, Generate, Message, ModelInfo, Prediction, Request, Sample, Sampling
+from ._reading import TEXT_AND_REGIONS, evidence, given, prediction, shown
 
 SUFFIX = (
     " First, think between <think> and </think> while output necessary coordinates needed to answer the question in JSON with key"
@@ -26,14 +26,16 @@ class Grit:
     """One turn: think with boxes, rethink, answer."""
 
     sampling: Sampling = Sampling(max_tokens=1000, stop=("</answer>",))
+    budget: Budget | None = None
     name: str = "grit"
+    rules: ClassVar[tuple[Rule, ...]] = ()
     gives: ClassVar[frozenset[Reading]] = TEXT_AND_REGIONS
 
     def converse(self, sample: Sample, model: ModelInfo) -> Conversation[Prediction]:
         """Asks the bare question, options below it where there are some. A reply without `<answer>` has no answer."""
         options = "".join(f"\n({letter}) {text}" for letter, text in zip("ABCDEFGHIJKLMNOPQRSTUVWXYZ", sample.options, strict=False))
         text = f"\nQuestion: {sample.question}{options}{SUFFIX}"
-        response = yield Request(Generate((Message("user", (*sample.images, text)),), self.sampling))
+        response = yield Request(Generate((Message("user", (*shown(sample.images, self.budget), text)),), self.sampling))
         whole = response.reasoning + response.text
         boxes = given(response) or evidence(((box, "") for box in integer_quadruples(whole)), sample, model, response.seen)
         _, tag, after = whole.partition("<answer>")

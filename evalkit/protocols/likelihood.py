@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from ..errors import Gap, Refused
-from ..interfaces import Reading
-from ..types import Conversation, Likelihood, Message, ModelInfo, Prediction, Request, Sample
+from ..interfaces import Reading, Rule
+from ..types import Budget, Conversation, Likelihood, Message, ModelInfo, Prediction, Request, Sample
+from ._reading import shown
 
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
@@ -18,7 +19,9 @@ LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 class OfLikelihood:
     """One request for the likelihood of every option."""
 
+    budget: Budget | None = None
     name: str = "likelihood"
+    rules: ClassVar[tuple[Rule, ...]] = ()
     gives: ClassVar[frozenset[Reading]] = frozenset({"likelihoods"})
 
     def converse(self, sample: Sample, model: ModelInfo) -> Conversation[Prediction]:
@@ -31,7 +34,7 @@ class OfLikelihood:
         options = sample.statements or sample.options
         if not options:
             raise Refused(f"protocol likelihood compares options, and sample '{sample.id}' has none: choose another --protocol")
-        response = yield Request(Likelihood((Message("user", (*sample.images, sample.question)),), options))
+        response = yield Request(Likelihood((Message("user", (*shown(sample.images, self.budget), sample.question)),), options))
         if response.missing:
             return Prediction("", None, "missing", missing=True)
         if len(response.likelihoods) != len(options):

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import partial
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from ..errors import Refused
@@ -43,7 +44,7 @@ class Collector:
 
         self.tokens, self.modules, self.layers = tokens.bool(), modules, 0
         self.first = tokens.shape[1] - 1 - max(counts)
-        self.parts = torch.zeros(tokens.shape, device=tokens.device)
+        self.parts = torch.zeros(tokens.shape, device=tokens.device)  # of each query in its row's mean
         for row, count in zip(self.parts, counts, strict=True):
             row[-1 - count : -1] = 1 / count
         self.total = torch.zeros(tokens.shape, device=tokens.device)
@@ -55,7 +56,10 @@ class Collector:
             Refused: no layer counted.
         """
         if not self.layers:
-            raise Refused("expected layers that attend to the whole prompt by the attention interface of transformers, got none: attention cannot be read from this architecture")  # fmt: skip
+            raise Refused(
+                "expected layers that attend to the whole row through the attention interface of transformers, got none: "
+                "choose a checkpoint of an architecture inside transformers"
+            )
         return self.total / self.layers
 
     def add(self, module: Any, query: "Tensor", key: "Tensor", value: "Tensor", options: dict[str, Any]) -> None:
@@ -70,8 +74,8 @@ class Collector:
         places = torch.arange(length, device=key.device)
         for start in range(self.first, length - 1, QUERIES):
             chosen = slice(start, min(start + QUERIES, length - 1))
-            visible = (places <= places[chosen, None]) & tokens[:, None, None]
-            mask = torch.zeros(visible.shape, device=key.device).masked_fill(~visible, torch.finfo(torch.float32).min)
+            seen = (places <= places[chosen, None]) & tokens[:, None, None]
+            mask = torch.zeros(seen.shape, device=key.device).masked_fill(~seen, torch.finfo(torch.float32).min)
             weights = _eager(module)(module, query[:, :, chosen].float(), keys, values, mask, **options)[1]
             self.total += (weights.mean(1) * parts[:, chosen, None]).sum(1).to(self.total.device)
         self.layers += 1
@@ -85,7 +89,7 @@ def collecting(model: Any, tokens: "Tensor", counts: list[int]) -> Iterator[Coll
     """What the forward inside adds up. Afterwards the model's attention is what it was."""
     decoder = model.get_decoder()
     modules = list(decoder.modules())
-    configs = {id(config): config for config in (getattr(module, "config", None) for module in modules) if hasattr(config, "_attn_implementation")}  # fmt: skip
+    configs = {id(module.config): module.config for module in modules if hasattr(getattr(module, "config", None), "_attn_implementation")}
     before = [(config, config._attn_implementation) for config in configs.values()]
     plain = decoder.config._attn_implementation == "eager" or not getattr(decoder, "_supports_sdpa", False)
     name = _register("eager" if plain else "sdpa")
@@ -101,8 +105,8 @@ def collecting(model: Any, tokens: "Tensor", counts: list[int]) -> Iterator[Coll
         _collecting.reset(token)
 
 
-def grids(processor: Any, config: Any, inputs: Any, images: int) -> list[Grid]:
-    """The grid of each image's visual tokens, in the order of the images; its tokens are its rows one after the other.
+def grids(processor: Any, config: Any, inputs: Any, counts: list[int]) -> list[list[Grid]]:
+    """The grids of the visual tokens of each row's images, of which there are `counts`; an image's tokens are row after row of it.
 
     Known of processors that tell the patches of an image and how many sides of them are merged (Qwen2-VL and after), and of models
     with one token per patch of an image (LLaVA 1.5).
@@ -110,39 +114,40 @@ def grids(processor: Any, config: Any, inputs: Any, images: int) -> list[Grid]:
     Raises:
         Refused: the processor cuts images up, or the model makes something else of them.
     """
-    if not images:
-        return []
+    if not any(counts):
+        return [[] for _ in counts]
     reader, patch = processor.image_processor, getattr(getattr(config, "vision_config", None), "patch_size", None)
     found: list[Grid] = []
     if "image_grid_thw" in inputs and hasattr(reader, "merge_size"):
         found = [(int(height) // reader.merge_size, int(width) // reader.merge_size) for _, height, width in inputs["image_grid_thw"]]
-    elif isinstance(patch, int) and getattr(inputs["pixel_values"], "ndim", 0) == 4:
+    elif isinstance(patch, int) and getattr(inputs.get("pixel_values"), "ndim", 0) == 4:
         found = [(pixels.shape[-2] // patch, pixels.shape[-1] // patch) for pixels in inputs["pixel_values"]]
-    visual = int(visible(config, inputs).sum())
-    if len(found) != images or visual != sum(rows * columns for rows, columns in found):
+    places = iter(found)
+    by_row = [list(islice(places, count)) for count in counts]
+    tokens = visual(config, inputs).sum(1).tolist()
+    if len(found) != sum(counts) or tokens != [sum(rows * columns for rows, columns in row) for row in by_row]:
         raise Refused(
-            f"expected visual tokens that form one grid per image, got {visual} of {type(reader).__name__} for {images} images, whose "
-            "order it does not tell: choose a checkpoint that has them, such as one of the Qwen-VL family"
+            f"expected visual tokens that form one grid per image, got {sum(tokens)} tokens for {sum(counts)} images of "
+            f"{type(reader).__name__}, whose order it does not tell: choose a checkpoint with one, such as of the Qwen-VL family"
         )
-    return found
+    return by_row
 
 
-def visible(config: Any, inputs: Any) -> "Tensor":
+def visual(config: Any, inputs: Any) -> "Tensor":
     """Which tokens are an image's, (rows, tokens)."""
     token = getattr(config, "image_token_id", None)
     found: Tensor = inputs["input_ids"] == (config.image_token_index if token is None else token)
     return found
 
 
-def split(shares: "Tensor", grids: list[Grid]) -> tuple[tuple[tuple[float, ...], ...], ...]:
+def split(shares: list[float], grids: list[Grid]) -> tuple[tuple[tuple[float, ...], ...], ...]:
     """The shares of a row's visual tokens, in their order, as the grid of each image.
 
-    >>> import torch
-    >>> split(torch.tensor([0.5, 0.25, 0.125]), [(1, 2), (1, 1)])
+    >>> split([0.5, 0.25, 0.125], [(1, 2), (1, 1)])
     (((0.5, 0.25),), ((0.125,),))
     """
-    parts = shares.cpu().split([rows * columns for rows, columns in grids])
-    return tuple(tuple(map(tuple, part.view(grid).tolist())) for part, grid in zip(parts, grids, strict=True))
+    places = iter(shares)
+    return tuple(tuple(tuple(islice(places, columns)) for _ in range(rows)) for rows, columns in grids)
 
 
 def _register(usual: str) -> str:
@@ -168,5 +173,8 @@ def _eager(module: Any) -> Callable[..., Any]:
     """The function that gives an architecture's attention with its probabilities, as transformers names it in the file of each."""
     found: Callable[..., Any] | None = getattr(sys.modules[type(module).__module__], "eager_attention_forward", None)
     if not found:
-        raise Refused(f"the file of {type(module).__name__} has no eager_attention_forward, so attention cannot be read: choose a checkpoint of an architecture inside transformers")  # fmt: skip
+        raise Refused(
+            f"expected an eager_attention_forward beside {type(module).__name__}, got none, so its attention cannot be read: "
+            "choose a checkpoint of an architecture inside transformers"
+        )
     return found

@@ -17,7 +17,10 @@ def admit(info: ModelInfo, request: Request) -> None:
     """
     kind = type(request.kind).__name__.lower()
     if kind not in info.answers:
-        raise Refused(f"expected a request of kind {' or '.join(sorted(info.answers))} for {info.name}, got {kind}: choose another engine")
+        raise Refused(
+            f"expected a request of kind {' or '.join(sorted(info.answers))} for {info.name}, got {kind}: choose another engine"
+            + (", a checkpoint with --engine transformers" if kind == "attend" else "")
+        )
 
 
 async def one_by_one(request: Request, answer: Callable[[Request], Awaitable[Response]]) -> Response:

@@ -33,8 +33,9 @@ class Batch:
     lengths: list[int]
     """Tokens of each row without its padding."""
     grids: list[list[attending.Grid]]
-    """The visual tokens of each row's images, and how many of its tokens are the continuation's, where attention is asked for."""
+    """The visual tokens of each row's images, where attention is asked for; empty elsewhere, and so is the next."""
     tails: list[int]
+    """How many tokens at the end of each row are the continuation's."""
 
 
 class Transformers:
@@ -102,7 +103,7 @@ class Transformers:
         Raises:
             Gap: memory ran out on this request alone, the prompt is longer than the model's context, or the model raised.
             ImageError: one of its images cannot be read.
-            Refused: the request's kind is not served, or the processor cannot honour an image's budget.
+            Refused: the request's kind is not served, the processor cannot honour an image's budget, or its attention forms no grid.
         """
         admit(self.info, request)
         return await one_by_one(request, self._answer)
@@ -135,10 +136,10 @@ class Transformers:
         return GenerationConfig(eos_token_id=ends or None, pad_token_id=padding, bos_token_id=own.bos_token_id), ends
 
     def _group(self, request: Request) -> Hashable:
-        """What requests of one batch have in common: sampling, whether there are images, and the size they are resized to."""
+        """What requests of one batch have in common: kind, sampling, whether there are images, and the size they are resized to."""
         images = list(images_of(request))
         sampling = request.kind.sampling if isinstance(request.kind, Generate) else None
-        return sampling, bool(images), rendering.edges(self.processor, images, self.info.name)
+        return type(request.kind), sampling, bool(images), rendering.edges(self.processor, images, self.info.name)
 
     def _prepare(self, requests: list[Request]) -> Batch:
         """Decodes, renders and tokenises. Raises for any of the requests, whichever it is: the batcher finds out."""
@@ -159,9 +160,12 @@ class Transformers:
         lengths = [int(length) for length in inputs["attention_mask"].sum(1)]
         if max(lengths) >= self._context:
             raise Gap(f"the prompt has {max(lengths)} tokens, the context of {self.info.name} {self._context}")
+        counts = [len(row) for row in images]
+        tails = [rendering.continued(self.processor, kind) for kind in map(_kind, requests) if isinstance(kind, Attend)]
+        grids = attending.grids(self.processor, self.model.config, inputs, counts) if tails else []
         if self.model.device.type == "cuda":
             inputs.data = {key: value.pin_memory() if hasattr(value, "pin_memory") else value for key, value in inputs.items()}
-        return Batch(requests, inputs, self._seen(inputs, [len(row) for row in images]), lengths)
+        return Batch(requests, inputs, self._seen(inputs, counts), lengths, grids, tails)
 
     def _seen(self, inputs: Any, counts: list[int]) -> list[tuple[Size, ...]]:
         """Each row's image sizes after the resize; empty where the processor does not tell."""
@@ -187,7 +191,8 @@ class Transformers:
         try:
             with torch.inference_mode():
                 inputs = copy.copy(batch.inputs).to(self.model.device, dtype=self.model.dtype, non_blocking=True)
-                return self._generate(batch, inputs) if isinstance(batch.requests[0].kind, Generate) else self._likelihoods(batch, inputs)
+                answer = {Generate: self._generate, Likelihood: self._likelihoods, Attend: self._attention}[type(_kind(batch.requests[0]))]
+                return answer(batch, inputs)
         except RuntimeError as error:
             words = str(error)
             if not isinstance(error, torch.OutOfMemoryError) and "out of memory" not in words and "can't allocate memory" not in words:
@@ -227,9 +232,7 @@ class Transformers:
         kinds = [request.kind for request in batch.requests]
         tails = [rendering.tail(self.processor, kind) for kind in kinds if isinstance(kind, Likelihood)]
         counts = [len(ids) for ids in self._words(tails, add_special_tokens=False).input_ids]
-        # The logits of a whole row of a big vocabulary can be larger than the model; those of the continuation are enough.
-        keep = {"logits_to_keep": max(counts) + 1} if "logits_to_keep" in inspect.signature(self.model.forward).parameters else {}
-        logits = self.model(**inputs, **keep, use_cache=False).logits[:, -max(counts) - 1 : -1].float().log_softmax(-1)
+        logits = self._logits(inputs, max(counts) + 1)[:, -max(counts) - 1 : -1].float().log_softmax(-1)
         tokens = inputs["input_ids"][:, -max(counts) :]
         scores = logits.gather(-1, tokens[..., None])[..., 0].cpu()
         seconds = (time.perf_counter() - began) / len(counts)
@@ -238,12 +241,30 @@ class Transformers:
             for row, count, seen, length in zip(scores, counts, batch.seen, batch.lengths, strict=True)
         ]
 
+    def _attention(self, batch: Batch, inputs: Any) -> list[Response]:
+        """The attention that each row's continuation pays to each of its images."""
+        began = time.perf_counter()
+        with attending.collecting(self.model, inputs["attention_mask"], batch.tails) as collected:
+            self._logits(inputs, 1)
+        shares, visual = collected.mean(), attending.visual(self.model.config, inputs)
+        attention = [attending.split(row[its].tolist(), grids) for row, its, grids in zip(shares, visual, batch.grids, strict=True)]
+        seconds = (time.perf_counter() - began) / len(attention)
+        return [
+            Response(seen=seen, tokens_in=length, seconds=seconds, attention=grids)
+            for grids, seen, length in zip(attention, batch.seen, batch.lengths, strict=True)
+        ]
+
+    def _logits(self, inputs: Any, last: int) -> Any:
+        """Those of the last tokens at least: the logits of a whole row of a big vocabulary can be larger than the model."""
+        keep = {"logits_to_keep": last} if "logits_to_keep" in inspect.signature(self.model.forward).parameters else {}
+        return self.model(**inputs, **keep, use_cache=False).logits
+
     def _decode(self, rows: list[list[int]]) -> list[str]:
         return list(self._words.batch_decode(rows, skip_special_tokens=True, clean_up_tokenization_spaces=False))
 
 
-def _kind(request: Request) -> Generate | Likelihood:
-    assert isinstance(request.kind, Generate | Likelihood)
+def _kind(request: Request) -> Generate | Likelihood | Attend:
+    assert isinstance(request.kind, Generate | Likelihood | Attend)
     return request.kind
 
 

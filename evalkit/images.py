@@ -1,4 +1,4 @@
-"""Images: their size and digest without their pixels, and the one decoding rule that every engine uses.
+"""Images: their size and digest without their pixels, and the one decoding rule that every engine uses. Videos are in `video`.
 
 The rule: RGB as PIL converts it, EXIF orientation not applied unless the image is `upright`, transparency over white, 16-bit
 and float channels scaled to 8 bit, the first frame of an animation. What a file holds is read from its bytes, never from its
@@ -8,13 +8,16 @@ extension.
 import hashlib
 import struct
 from collections.abc import Iterable
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from io import BytesIO
+from pathlib import Path
 from typing import TYPE_CHECKING
+from zipfile import BadZipFile, ZipFile
 
 from .errors import DataError, ImageError
 from .geometry import Box, Size
-from .types import Crop, Draw, Image, Lazy, Resize
+from .types import Crop, Draw, Image, Lazy, Resize, Still
 
 if TYPE_CHECKING:
     import PIL.Image
@@ -33,7 +36,8 @@ ORIENTATION = 0x0112  # the EXIF tag; 5 to 8 exchange the sides
 def resolve(image: Image) -> Image:
     """The image with `size` (original pixels; as turned, where `upright`) and `digest` (sha256 of its bytes) filled in.
 
-    Only the header is decoded, so a file cut further down is found by `decode`. A derived image takes both from its parent.
+    Only the header is decoded, so a file cut further down is found by `decode`. A derived image takes both from its parent, a
+    frame from its video.
 
     Raises:
         ImageError: the bytes are missing, are no image, or declare more than `MAX_PIXELS`.
@@ -41,6 +45,10 @@ def resolve(image: Image) -> Image:
     if image.size and image.digest:
         return image
     if isinstance(image.source, Image):
+        if isinstance(image.operation, Still):
+            from . import video
+
+            return video.measured(image.source, image.operation.number).derive(image.operation, image.budget)
         parent = resolve(image.source)
         if image.operation is None:
             return replace(image, source=parent, size=parent.size, digest=parent.digest)
@@ -58,12 +66,16 @@ def resolve(image: Image) -> Image:
 
 
 def decode(image: Image) -> "PIL.Image.Image":
-    """The pixels, as an RGB image of (width, height) by the rule above; crops and bicubic resizes of a parent are done here.
+    """The pixels, as an RGB image of (width, height) by the rule above. What derives from a parent is made here, frames by `video`.
 
     Raises:
         ImageError: the bytes are missing, cut off or no image, declare more than `MAX_PIXELS`, or a crop leaves its parent.
     """
     if isinstance(image.source, Image):
+        if isinstance(image.operation, Still):
+            from . import video
+
+            return video.decode_still(image.source, image.operation.number)
         return _derived(decode(image.source), image)
     data = read(image)
     try:
@@ -92,6 +104,36 @@ def read(image: Image) -> bytes:
     if not data:
         raise ImageError(f"{image.name} is empty: expected an image, got 0 bytes")
     return data
+
+
+@dataclass(frozen=True, slots=True)
+class _Member:
+    """Reads one file of a zip archive."""
+
+    archive: Path
+    place: str
+
+    def __call__(self) -> bytes:
+        try:
+            stat = self.archive.stat()
+            return _archive(self.archive, stat.st_size, stat.st_mtime_ns).read(self.place)
+        except KeyError as error:
+            raise FileNotFoundError(self.place) from error
+        except BadZipFile as error:
+            raise DataError(f"expected a zip file at {self.archive}, got: {error}; is it cut off? Fetch it again") from error
+
+
+@lru_cache(maxsize=8)
+def _archive(path: Path, size: int, changed: int) -> ZipFile:
+    return ZipFile(path)
+
+
+def image_in(folder: Path, place: str, archive: str = "images.zip") -> Image:
+    """The image at `place` below the folder or, where it is not there, at that place in the zip archive, where there is one."""
+    packed = folder / archive
+    if (folder / place).exists() or not packed.exists():
+        return Image(folder / place)
+    return Image(Lazy(f"{packed}, {place}", _Member(packed, place)))
 
 
 def _open(data: bytes, name: str) -> "PIL.Image.Image":

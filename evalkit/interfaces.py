@@ -11,7 +11,17 @@ Reading = Literal["text", "boxes", "masks", "likelihoods"]
 
 
 class Engine(Protocol):
-    """Who answers requests. Batching, retries and devices are behind the one method."""
+    """Who answers requests. Batching, retries and devices are behind the one method.
+
+    An engine may have more, which is looked for by name:
+        close(): ends the threads and processes that it started; whoever still waits gets a gap.
+        room: how many requests it holds at a time; a run keeps more conversations than that under way.
+        sampling: how the checkpoint's own generation_config decodes, for `--sampling checkpoint`.
+        died: why it answers no more, empty while it does; a replica that says so is started again.
+        roles: to which other roles it answers too, as a replay of a judge's replies does.
+        reused: how many of its answers came from the store, for the log.
+        unknown(): the samples that it holds replies for and was not asked about, for the notes; a replay's.
+    """
 
     info: ModelInfo
 
@@ -100,3 +110,5 @@ class Probe:
 
     grader: Grader
     rules: tuple[Rule, ...]
+    asks: frozenset[str] = frozenset({"generate"})
+    """The request kinds that the grader's role must answer, as `ModelInfo.answers` has them."""

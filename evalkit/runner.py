@@ -15,7 +15,7 @@ from typing import Any
 
 from .errors import Gap, ImageError, Refused
 from .interfaces import AnswerProtocol, Engine, Grader
-from .types import ATTEMPTS, Conversation, Image, ModelInfo, Prediction, Request, Response, Sample, T
+from .types import ATTEMPTS, Conversation, Generate, Image, ModelInfo, Prediction, Request, Response, Sample, T
 
 WINDOW = 256
 CHUNK = 64
@@ -101,12 +101,15 @@ async def _run(
 async def _converse(job: Job, sample: Sample, draw: int, roles: Mapping[str, Engine], info: ModelInfo) -> Outcome:
     """One conversation and its graders'."""
     turns: dict[str, int] = {}
+    last: Generate | None = None
     name, spent = f"{job.task}/{sample.id}", 0
 
     async def ask(request: Request) -> Response:
-        nonlocal spent
+        nonlocal last, spent
         turn = turns.get(request.to, 0)
         turns[request.to] = turn + 1
+        if request.to == "model" and isinstance(request.kind, Generate):
+            last = request.kind
         if request.to not in roles:
             raise Refused(f"the conversation about '{name}' asks the role '{request.to}', which has no engine: give it with --{request.to}")
         response = await roles[request.to].answer(replace(request, sample=name, turn=turn, draw=draw * ATTEMPTS + request.draw))
@@ -116,6 +119,7 @@ async def _converse(job: Job, sample: Sample, draw: int, roles: Mapping[str, Eng
     try:
         asked = replace(sample, images=()) if job.blind else sample
         prediction = await drive(job.protocol.converse(asked, info), ask)
+        prediction = replace(prediction, asked=last)
         for grader in job.graders:
             verdict = await drive(grader.grade(asked, prediction), ask)
             prediction = replace(prediction, verdicts={**prediction.verdicts, grader.name: verdict})

@@ -152,6 +152,20 @@ def load(path: Path, kind: str) -> ModuleType:
     return sys.modules[key]
 
 
+def sibling(file: str, name: str) -> ModuleType:
+    """The module of `name.py` beside a task file that calls this with its own `__file__`: what the benchmarks of one family share.
+
+    Files whose names begin with `_` are no tasks themselves.
+
+    Raises:
+        UserError: there is no such file, or it does not load.
+    """
+    path = Path(file).with_name(f"{name}.py")
+    if not path.is_file():
+        raise UserError(f"expected {path.name} beside the task file {file}, found none: copy both")
+    return load(path, "task")
+
+
 def variants(name: str) -> tuple[str, ...]:
     """The variants of a task that it lists, the default first; empty where it has none."""
     return tuple(variant for variant in getattr(module(name), "VARIANTS", ()) if variant is not ...)

@@ -339,6 +339,8 @@ class Prediction:
     verdicts: Mapping[str, Any] = field(default_factory=dict)
     tags: frozenset[str] = frozenset()
     """Subsets in which it counts for how it came about, such as with tools or without, beside those of its sample."""
+    asked: Generate | None = None
+    """The model's last turn, which `text` is the reply to; the runner fills it in, for graders that go on from there."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -48,7 +48,7 @@ def test_direct_reads_boxes_only_where_they_are_asked_for() -> None:
 def test_grit_asks_the_bare_question_with_the_authors_suffix() -> None:
     request, _ = converse("grit", COUNT, Response(""))
     (message,) = request.kind.messages  # type: ignore[union-attr]
-    assert message.content == (PICTURE, "\nQuestion: How many dogs?" + GRIT_SUFFIX)
+    assert message.content[1:] == ("\nQuestion: How many dogs?" + GRIT_SUFFIX,)
     sampling = request.kind.sampling  # type: ignore[union-attr]
     assert (sampling.temperature, sampling.max_tokens, sampling.stop) == (0.0, 1000, ("</answer>",))
 

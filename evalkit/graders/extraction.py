@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from ..metrics.anls import distance
 from ..types import Conversation, Generate, Message, Prediction, Request, Sample, Sampling
 
 
@@ -57,30 +58,3 @@ def nearest(extraction: str, options: Sequence[str]) -> str:
     ('green', 'red')
     """
     return min(options, key=lambda option: distance(extraction, option))
-
-
-def distance(first: str, second: str) -> int:
-    """Levenshtein's distance of two texts, >= 0: how many characters to insert, delete or replace. One step a character of the shorter.
-
-    Bit i of `up` and `down` says whether the distance grows or falls by one at character i of the longer text. Source: Hyyrö, "A
-    bit-vector algorithm for computing Levenshtein and Damerau edit distances", Nordic Journal of Computing 10 (2003).
-
-    >>> distance("kitten", "sitting"), distance("", "abc"), distance("same", "same")
-    (3, 3, 0)
-    """
-    short, long = sorted((first, second), key=len)
-    places: dict[str, int] = {}
-    for place, character in enumerate(long):
-        places[character] = places.get(character, 0) | 1 << place
-    every = (1 << len(long)) - 1
-    last = every ^ every >> 1
-    up, down, total = every, 0, len(long)
-    for character in short:
-        same = places.get(character, 0)
-        diagonal = same | down
-        same |= ((same & up) + up) ^ up
-        grows, falls = down | ~(same | up) & every, up & same
-        total += bool(grows & last) - bool(falls & last)
-        grows, falls = grows << 1 | 1, falls << 1
-        up, down = (falls | ~(diagonal | grows)) & every, grows & diagonal & every
-    return total

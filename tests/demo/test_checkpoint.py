@@ -81,11 +81,11 @@ def test_both_together_fit_in_the_wheel() -> None:
 
 def test_real_photographs_with_gold_boxes_run_through_the_same_path(shared: Callable[[str], Path], tmp_path: Path) -> None:
     """The demo knows nothing of photographs; the ten rows are asked, read and scored all the same, and a second run asks nothing."""
-    summary = evalkit.run("demo", "grit_vsr", data=(str(shared("real")),), out=str(tmp_path))
+    summary = evalkit.run("demo", "grit_vsr:unjudged", data=(str(shared("real")),), out=str(tmp_path))
     assert summary.complete
     rows = {(row["metric"], row["rule"]): row for row in summary.numbers if row["subset"] == "overall"}
     assert rows["grounding_iou", "official"]["n"] == 10
     assert rows["grounding_iou", "rescaled"]["n"] == 10
-    again = evalkit.run("demo", "grit_vsr", data=(str(shared("real")),), out=str(tmp_path))
+    again = evalkit.run("demo", "grit_vsr:unjudged", data=(str(shared("real")),), out=str(tmp_path))
     assert again.numbers == summary.numbers
     assert "10 answers from the store" in (again.folder / "run.log").read_text().splitlines()[-1]

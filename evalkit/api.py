@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from . import engines, graders, manifest, protocols, reading, refusals, runner, task
-from .config import RunConfig, build, locked
+from .config import RunConfig, build, locked, suited
 from .config import frame as declared_frame
 from .data import check_published
 from .engines.stored import Stored, StoredOnly
-from .errors import Refused, UserError, did_you_mean
+from .errors import DataError, Refused, UserError, did_you_mean
 from .folder import FORMAT, Rows, RunFolder
 from .interfaces import AnswerProtocol, Engine
 from .manifest import data_folder
@@ -25,7 +25,7 @@ from .task import Task
 STATED = ("engine", "chosen", "model_type", "dtype", "device", "attn_implementation")
 OF_THE_MODEL = (
     *("engine", "engine_args", "replicas", "ray_address", "base_url", "system"),
-    *("processor", "adapter", "dtype", "frame", "trust_remote_code"),
+    *("processor", "adapter", "dtype", "frame", "trust_remote_code", "probe"),
 )
 log = logging.getLogger("evalkit")
 Progress = Callable[[Outcome | None, dict[str, Tally]], None]
@@ -71,7 +71,7 @@ class Summary:
 
 def run(
     model: Any,
-    tasks: str | Sequence[str],
+    tasks: str | Sequence[str] = (),
     *,
     processor: Any = None,
     progress: Progress | None = None,
@@ -79,7 +79,7 @@ def run(
     environ: Mapping[str, str] | None = None,
     **options: Any,
 ) -> Summary:
-    """Evaluates `model` on `tasks` and returns the summary; the same call again finds the same folder and goes on.
+    """Evaluates `model` on `tasks`, or on those of a `suite`, and returns the summary; the same call again finds the same folder.
 
     `model` is what `--model` takes, or a loaded transformers model with its `processor`. `options` are the fields of
     `RunConfig`, as on the command line; `command` is kept in the manifest, `environ` holds the keys of servers and is not.
@@ -89,7 +89,7 @@ def run(
     """
     given = {name: str(value) if isinstance(value, Path) else value for name, value in options.items() if value is not None}
     named = str(model) if isinstance(model, str | Path) else ""
-    config = build(RunConfig, {"model": named, "tasks": tasks, **given}, "the options of a run")
+    config = build(RunConfig, suited({"model": named, "tasks": tasks, **given}), "the options of a run")
     chosen = tasks_of(config)
     if config.protocol:
         protocols.find(config.protocol)
@@ -186,10 +186,32 @@ def tasks_of(config: RunConfig) -> list[Task]:
     for key in (item.rpartition("=")[0] for item in config.data if "=" in item):
         if key not in known:
             raise UserError(f"--data {key}=... names no task of this run. {did_you_mean(key, sorted(known))}")
-    for made, name in zip(chosen, config.tasks, strict=True):
-        if made.data:
-            made.data.folder(data_folder(config, name))  # a missing one is said before a model is loaded
+    _present(chosen, config)
     return chosen
+
+
+def _present(chosen: Sequence[Task], config: RunConfig) -> None:
+    """Checks that the data of every task is there, before a model is loaded.
+
+    Raises:
+        DataError: it is not; the message names each task without, and what to do.
+    """
+    absent: list[tuple[str, DataError]] = []
+    for made, name in zip(chosen, config.tasks, strict=True):
+        try:
+            if made.data:
+                made.data.folder(data_folder(config, name))
+        except DataError as error:
+            absent.append((name, error))
+    if not absent:
+        return
+    lacking = [name for name, _ in absent]
+    if len(chosen) == 1:
+        raise absent[0][1]
+    there = [name for name in config.tasks if name not in lacking]
+    others = f" To run the others alone: --tasks {','.join(there)}." if there else ""
+    told = "".join(f"\n  {name}: {error}" for name, error in absent)
+    raise DataError(f"{len(lacking)} of {len(chosen)} tasks have no data here: {', '.join(lacking)}.{others}{told}")
 
 
 def equipped(chosen: Sequence[Task], asked: AnswerProtocol, config: RunConfig) -> list[Task]:

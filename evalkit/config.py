@@ -46,6 +46,8 @@ class RunConfig:
     """The options of a run."""
 
     model: str = ""
+    suite: str = ""
+    """The paper's table that is to be filled: what it names stands where an option is not given."""
     tasks: tuple[str, ...] = ()
     protocol: str = ""
     probe: tuple[str, ...] = ()
@@ -124,6 +126,69 @@ class RunConfig:
             raise UserError("greedy repeats are all alike: give --temperature with --repeats")
 
 
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column of a paper's table: which of a run's numbers goes there."""
+
+    title: str
+    task: str
+    metric: str
+    group: str = ""
+    """The title above it, shared with its neighbours."""
+    rule: str = "official"
+    subset: str = "overall"
+    published_rule: str = ""
+    """The rule of the published numbers, where it is another: a run is then marked."""
+    judged: bool = False
+    """Whether a judge makes the number, so that another judge makes another number."""
+    scale: float = 100
+    """What a run's number is multiplied by: 100 for shares, 1 for points."""
+    digits: int = 1
+
+    @property
+    def name(self) -> str:
+        """The title with its group's."""
+        return f"{self.group} {self.title}".strip()
+
+
+@dataclass(frozen=True, slots=True)
+class SuiteConfig:
+    """A paper's table: the tasks, how they are asked, and the columns."""
+
+    title: str
+    source: str
+    """The `source` of its rows in results/published.csv; empty for rows of any source."""
+    tasks: tuple[str, ...]
+    columns: tuple[Column, ...] = field(metadata={"of": Column})
+    protocol: str = "direct"
+    judge: str = ""
+    """The judge of the paper, which has to be named on the command line: it may cost money."""
+    max_new_tokens: int | None = None
+    temperature: float | None = None
+    top_p: float | None = None
+    top_k: int | None = None
+    min_pixels: int | None = None
+    max_pixels: int | None = None
+    not_built: tuple[str, ...] = ()
+    """Tasks of columns that evalkit does not have."""
+    notes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Raises `UserError` where a column is of no task, or two columns are called alike."""
+        known = [*self.tasks, *self.not_built]
+        for column in self.columns:
+            if column.task not in known:
+                raise UserError(f"column '{column.name}' is of '{column.task}', no task of the suite. {did_you_mean(column.task, known)}")
+        if len({column.name for column in self.columns}) < len(self.columns):
+            raise UserError("two columns have one title: give them groups")
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The options of a run that it sets."""
+        named = ("tasks", "protocol", "max_new_tokens", "temperature", "top_p", "top_k", "min_pixels", "max_pixels")
+        return {name: getattr(self, name) for name in named if getattr(self, name) is not None}
+
+
 def read(kind: type[C], path: Path) -> C:
     """The file as `kind`.
 
@@ -152,6 +217,11 @@ def build(kind: type[C], table: dict[str, Any], where: str) -> C:
         spec = known.get(key)
         if spec is None:
             raise UserError(f"unknown key '{key}' in {where}. {did_you_mean(key, list(known))}")
+        if inner := spec.metadata.get("of"):
+            if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
+                raise UserError(f"expected tables for '{key}' in {where}, got {value!r}")
+            values[spec.name] = tuple(build(inner, item, f"{where}, {key} {number}") for number, item in enumerate(value, start=1))
+            continue
         if "tuple" in str(spec.type):
             listed = value.split(",") if isinstance(value, str) else value
             if not isinstance(listed, list | tuple) or not all(isinstance(item, str) for item in listed):
@@ -221,9 +291,51 @@ def home() -> Path | None:
 
 
 def models() -> dict[str, Path]:
-    """The declared models by name."""
+    """The declared models and judges by name."""
+    return _files("models") | _files("judges")
+
+
+def suites() -> dict[str, Path]:
+    """The suites by name."""
+    return _files("suites")
+
+
+def _files(kind: str) -> dict[str, Path]:
     folder = home()
-    return {path.stem: path for path in sorted((folder / "models").glob("*.toml"))} if folder else {}
+    return {path.stem: path for path in sorted((folder / kind).glob("*.toml"))} if folder else {}
+
+
+def suite(name: str) -> SuiteConfig:
+    """The suite called `name`, or of a TOML file at that path.
+
+    Raises:
+        UserError: there is no such suite, or its file is wrong.
+    """
+    path = Path(name) if name.endswith(".toml") else suites().get(name)
+    if path is None:
+        raise UserError(f"no suite '{name}'. {did_you_mean(name, list(suites()))} A file of your own is named by its path, with .toml")
+    return read(SuiteConfig, path)
+
+
+def suited(given: dict[str, Any]) -> dict[str, Any]:
+    """The options of a run, those that are not given as its suite has them.
+
+    Raises:
+        UserError: there is no such suite, or it names a task or a protocol that there is not.
+    """
+    if not given.get("suite"):
+        return given
+    from . import protocols, task
+
+    named = suite(given["suite"])
+    options = named.options | {key: value for key, value in given.items() if value or value == 0}
+    try:
+        for name in options["tasks"] if options["tasks"] == named.tasks else ():
+            task.find(name)
+        protocols.find(options["protocol"])
+    except UserError as error:
+        raise UserError(f"suite '{given['suite']}': {error}") from error
+    return options
 
 
 def model(name: str) -> ModelConfig | None:

@@ -2,7 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 
-from .config import RunConfig
+from . import graders
+from .config import RunConfig, suite
 from .errors import Refused
 from .geometry import Frame
 from .interfaces import AnswerProtocol, Engine, Reading
@@ -22,6 +23,8 @@ def before(name: str, roles: Mapping[str, Engine], chosen: Sequence[Task], asked
         Refused: it cannot; the message says what to give or to choose.
     """
     reads, info = readable(asked, config), roles["model"].info
+    for probe in config.probe:
+        _probe(probe, name, roles, asked, config)
     if config.blind and info.details.get("engine") == "replay":
         raise Refused(f"the replies of '{name}' were given already, with their images or without: leave out --blind")
     for made in chosen:
@@ -35,9 +38,10 @@ def before(name: str, roles: Mapping[str, Engine], chosen: Sequence[Task], asked
             raise Refused(f"task '{made.name}' {why}")
         for grader in made.graders:
             if grader.to not in roles:
+                paper = suite(config.suite).judge if config.suite and grader.to == "judge" else ""
                 raise Refused(
-                    f"task '{made.name}' needs a {grader.to} for '{grader.name}': name one with --{grader.to} MODEL, or choose a variant "
-                    "without (`evalkit tasks`)"
+                    f"task '{made.name}' needs a {grader.to} for '{grader.name}': name one with --{grader.to} MODEL"
+                    + (f" (the paper's is {paper}: --judge {paper})" if paper else ", or choose a variant without (`evalkit tasks`)")
                 )
         if not any(rule.reads == "boxes" for rule in rules):
             continue
@@ -49,6 +53,25 @@ def before(name: str, roles: Mapping[str, Engine], chosen: Sequence[Task], asked
             )
         if info.frame is Frame.SEEN and not info.reads_images:
             raise Refused(f"'{name}' does not say what size it saw, so boxes in frame 'seen' cannot be placed: convert them before")
+
+
+def _probe(called: str, name: str, roles: Mapping[str, Engine], asked: AnswerProtocol, config: RunConfig) -> None:
+    """Checks that a probe can be sent after the predictions of the model called `name`, asked so."""
+    probe = graders.find(called)
+    role = probe.grader.to
+    whose = name if role == "model" else getattr(config, role) or name
+    if role not in roles:
+        raise Refused(f"--probe {called} asks a {role}: name one with --{role} MODEL")
+    if lacking := sorted(probe.asks - roles[role].info.answers):
+        raise Refused(
+            f"--probe {called} asks a {role} that answers {' and '.join(sorted(probe.asks))}, and '{whose}' does not "
+            f"{' or '.join(lacking)}: choose a checkpoint with --engine transformers"
+        )
+    if config.blind or not roles["model"].info.reads_images:
+        why = "the model is shown none with --blind" if config.blind else f"the answers of '{name}' come without them"
+        raise Refused(f"--probe {called} is about what is made of the images, and {why}: leave out one of the two")
+    if "text" not in asked.gives:
+        raise Refused(f"--probe {called} reads a reply, and protocol {asked.name} asks for none: choose another --protocol")
 
 
 def incomplete(made: Task, tally: Tally, limited: bool) -> None:

@@ -4,8 +4,9 @@ Paper: Acharya, Kafle, Kanan: TallyQA: Answering Complex Counting Questions. AAA
 
 Data: the authors' folder (`manoja328/TallyQA_dataset`): `test.json`, or any JSON lists in its row format, with Visual Genome's
 photographs below by relative path (`VG_100K/`, `VG_100K_2/`); or `vikhyatk/tallyqa-test` on the hub, Parquet with the images inside,
-where `qa` is [{"question": ..., "answer": ..., "is_simple": ...}] per image. Test split, 38,589 rows: 22,991 simple, 15,598
-complex; answers 0 to 15, of which 4,972 are 0. Apache-2.0.
+where `qa` is [{"question": ..., "answer": ..., "is_simple": ...}] per image; or `JasperHaozhe/TallyQA-EvalData-PixelReasoner`, Pixel
+Reasoner's selection of complex questions: `tallyqa_mini3200.parquet`, by its name 3,200 rows, and `images.zip`. Test split, 38,589
+rows: 22,991 simple, 15,598 complex; answers 0 to 15, of which 4,972 are 0. Apache-2.0.
 
 Row (`test.json`):
     {"image": "VG_100K_2/2410408.jpg", "answer": 1, "data_source": "imported_genome", "question": "How many ...?",
@@ -21,7 +22,7 @@ Headline: accuracy, `official`, overall.
 
 Departures: the authors' code takes an unreadable answer for 0 in accuracy too; here it is wrong, since 28% of the complex answers
 are 0 and silence would score. The prompt's last line is VLMEvalKit's. The hub's form flags only simple or not, so its complex rows are
-those that are not simple, and its ids are `image row:question index`.
+those that are not simple, and its ids are `image row:question index`. Pixel Reasoner's ids are its `qid`s.
 """
 
 from collections.abc import Iterator
@@ -42,20 +43,24 @@ from evalkit import (
     read_json,
     read_parquet,
     require,
+    sibling,
 )
 
 VARIANTS: tuple[str, ...] = ()
 
+MINI = "tallyqa_mini*.parquet"
+
 DATA = Data(
-    hub=("vikhyatk/tallyqa-test",),
-    files=("test.json|**/*.parquet|*.json",),
+    hub=("vikhyatk/tallyqa-test", "JasperHaozhe/TallyQA-EvalData-PixelReasoner"),
+    files=(f"test.json|{MINI}|**/*.parquet|*.json",),
     licence="Apache-2.0",
-    layout="test.json in the authors' format with VG_100K/ and VG_100K_2/ beside it, or the hub's *.parquet",
+    layout="test.json in the authors' format with VG_100K/ and VG_100K_2/ beside it; or *.parquet, Pixel Reasoner's with images.zip",
 )
 
 PUBLISHED = {"rows": 38_589, "simple": 22_991, "complex": 15_598, "answer=0": 4_972}
 
 TWO_WAY = "the hub's rows flag only simple or not: its complex questions are all that are not simple, of whatever source"
+SELECTED = "the rows are Pixel Reasoner's selection of complex questions, not the benchmark's"
 
 LONGEST = 18
 """Digits of the longest answer read by `official`: the authors' 64-bit integers hold no more."""
@@ -72,13 +77,16 @@ def task(variant: str, data: Path | None) -> Task:
         kinds=("count",),
         data=DATA,
         published=PUBLISHED,
-        notes=() if data and any(data.glob("*.json")) else (TWO_WAY,),
+        notes=_notes(data),
     )
 
 
 def samples(folder: Path) -> Iterator[Sample]:
     """The rows of every annotation file, in the order of the files' names."""
     paths = DATA.annotations(folder)
+    if paths[0].match(MINI):
+        yield from _selected(paths)
+        return
     if paths[0].suffix == ".parquet":
         yield from _of_hub(paths)
         return
@@ -105,6 +113,20 @@ def official(prediction: Prediction, sample: Sample) -> int | Unparsed:
 def strict(prediction: Prediction, sample: Sample) -> int | Unparsed:
     """The count that the answer gives."""
     return Unparsed(prediction.failure) if prediction.answer is None else parsers.count(prediction.answer)
+
+
+def _notes(data: Path | None) -> tuple[str, ...]:
+    if data and any(data.glob("*.json")):
+        return ()
+    return (SELECTED,) if data and any(data.glob(MINI)) else (TWO_WAY,)
+
+
+def _selected(paths: list[Path]) -> Iterator[Sample]:
+    for path in paths:
+        for row in sibling(__file__, "_pixel_reasoner").rows(path):
+            if not row.answers[0].isdecimal():
+                raise DataError(f"expected a count as answer in {row.where}, got {row.answers[0]!r:.60}")
+            yield _sample(row.id, row.images[0], row.group, row.question, int(row.answers[0]), "complex")
 
 
 def _of_hub(paths: list[Path]) -> Iterator[Sample]:

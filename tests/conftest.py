@@ -1,7 +1,8 @@
 """What every test may use."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from fractions import Fraction
 from pathlib import Path
 
 import pytest
@@ -40,5 +41,42 @@ def golden_data(tmp_path: Path) -> Callable[[Path], Path]:
                 lines = [json.dumps(row) for row in content] if path.suffix == ".jsonl" else [json.dumps(content)]
                 path.write_text("\n".join(lines) + "\n", encoding="utf-8")
         return folder
+
+    return write
+
+
+@pytest.fixture
+def make_video() -> Callable[..., Path]:
+    """Writes a video whose frame n has grey level 8 * n, in the top left corner white; frames may have sizes and times of their own."""
+    av = pytest.importorskip("av")
+
+    def write(
+        path: Path,
+        count: int = 24,
+        rate: int | Fraction = 30,
+        size: tuple[int, int] = (64, 48),
+        codec: str = "libx264",
+        milliseconds: Sequence[int] = (),
+        turn: int = 0,
+        keys: int = 12,
+        **options: str,
+    ) -> Path:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with av.open(str(path), "w", options={"movflags": "faststart"} if path.suffix == ".mp4" else {}) as container:
+            stream = container.add_stream(codec, rate=rate, options=options)
+            stream.width, stream.height, stream.pix_fmt, stream.gop_size = *size, "yuv420p", keys
+            if turn:
+                stream.set_display_rotation(turn)
+            if milliseconds:
+                stream.time_base = stream.codec_context.time_base = Fraction(1, 1000)
+            for number in range(count):
+                picture = Image.new("RGB", size, (8 * number,) * 3)
+                picture.paste("white", (0, 0, size[0] // 4, size[1] // 4))
+                frame = av.VideoFrame.from_image(picture)
+                frame.pts = milliseconds[number] if milliseconds else number
+                frame.time_base = Fraction(1, 1000) if milliseconds else 1 / Fraction(rate)
+                container.mux(stream.encode(frame))
+            container.mux(stream.encode())
+        return path
 
     return write

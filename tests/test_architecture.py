@@ -14,13 +14,13 @@ import evalkit
 ROOT = Path(__file__).resolve().parents[1]
 LAYERS = """
 errors types interfaces geometry rle stats
-data images parsers metrics tools
+data images parsers metrics tools video
 protocols graders task config
 engines store
 runner scoring refusals reading folder manifest
 report
 api
-export parity
+export parity training
 cli __main__
 """
 ROW = {name: number for number, row in enumerate(LAYERS.split("\n")) for name in row.split()}

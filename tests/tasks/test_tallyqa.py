@@ -124,3 +124,17 @@ def test_the_real_subset_is_read_with_its_kinds(shared: Callable[[str], Path]) -
     samples = list(tasks.checked(task.samples(), task.name))
     assert Counter(tag for sample in samples for tag in sample.tags) == {"simple": 155, "complex": 149, "pooled": 304}
     assert {sample.target for sample in samples} <= set(range(16))
+
+
+def test_pixel_reasoners_rows_are_complex_ones(tmp_path: Path) -> None:
+    pa, pq = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    row = {"qid": "TallyQA-3", "question": "How many red cups?", "answer": ["\\boxed{4}"], "image": ["images/3.jpg"], "is_video": False}
+    pq.write_table(pa.Table.from_pylist([row]), tmp_path / "tallyqa_mini3200.parquet")
+    task = tasks.find("tallyqa", tmp_path)
+    [sample] = task.samples()
+    assert (sample.id, sample.target, sample.tags) == ("TallyQA-3", 4, {"complex", "pooled"})
+    assert sample.images == (Image(tmp_path / "images" / "3.jpg"),)
+    assert "Pixel Reasoner's selection" in task.notes[0]
+    pq.write_table(pa.Table.from_pylist([row | {"answer": ["four"]}]), tmp_path / "tallyqa_mini3200.parquet")
+    with pytest.raises(DataError, match=r"expected a count as answer in .*tallyqa_mini3200\.parquet, row 0, got 'four'"):
+        list(tasks.find("tallyqa", tmp_path).samples())

@@ -25,7 +25,6 @@ Departures: the prompt's last line is ours. An empty reply is unparsed, and 0 as
 """
 
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 from evalkit import (
@@ -65,7 +64,7 @@ def task(variant: str, data: Path | None) -> Task:
         name="infographicsvqa",
         version=1,
         samples=lambda: samples(DATA.folder(data)),
-        rules=(Rule("official", official, ANLS()), Rule("strict", strict, ANLS()), Rule("exact", exact, Share("accuracy"))),
+        rules=(Rule("official", official, ANLS()), Rule("strict", strict, ANLS()), Rule("exact", parsers.verified, Share("accuracy"))),
         headline="anls",
         kinds=("text",),
         data=DATA,
@@ -90,15 +89,6 @@ def strict(prediction: Prediction, sample: Sample) -> str | Unparsed:
     if prediction.answer is None:
         return Unparsed(prediction.failure)
     return parsers.final_answer(prediction.answer) or Unparsed("empty answer")
-
-
-def exact(prediction: Prediction, sample: Sample) -> bool | Unparsed:
-    """Whether math-verify finds one of the answers in the reply."""
-    if prediction.answer is None:
-        return Unparsed(prediction.failure)
-    answers = sample.target.answers
-    found = parsers.verified(prediction, replace(sample, target=answers))
-    return found if isinstance(found, Unparsed) else found == answers
 
 
 def _of_competition(path: Path) -> Iterator[Sample]:

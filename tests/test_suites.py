@@ -91,7 +91,7 @@ def estimates(made: task.Task, rule: Any) -> list[str]:
 
 def test_what_a_suite_says_stands_for_what_is_not_given() -> None:
     grit = build(RunConfig, suited({"model": "m", "suite": "grit"}), "here")
-    assert (grit.protocol, grit.max_new_tokens, grit.temperature, grit.min_pixels, grit.max_pixels) == ("grit", 1000, 0.0, 3136, 200_704)
+    assert (grit.protocol, grit.max_new_tokens, grit.temperature, grit.max_pixels) == ("grit", 1000, 0.0, None)
     assert (len(grit.tasks), grit.judge) == (6, "")
     other = build(RunConfig, suited({"suite": "grit", "tasks": "grit_vsr,shapes", "temperature": 0.5, "protocol": "direct"}), "here")
     assert (other.tasks, other.temperature, other.protocol, other.max_new_tokens) == (("grit_vsr", "shapes"), 0.5, "direct", 1000)

@@ -2,8 +2,21 @@
 
 from .boxes import integer_quadruples, labelled_quadruples, quadruples
 from .choice import letter
+from .math import is_verified, verified
 from .numbers import count, number
 from .tags import between, final_answer
 from .yes_no import yes_no
 
-__all__ = ["between", "count", "final_answer", "integer_quadruples", "labelled_quadruples", "letter", "number", "quadruples", "yes_no"]
+__all__ = [
+    "between",
+    "count",
+    "final_answer",
+    "integer_quadruples",
+    "is_verified",
+    "labelled_quadruples",
+    "letter",
+    "number",
+    "quadruples",
+    "verified",
+    "yes_no",
+]

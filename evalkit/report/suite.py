@@ -185,7 +185,7 @@ def _differences(suite: SuiteConfig, column: Column, run: Run) -> list[str]:
         if meant is not None and key in sampling and sampling[key] != meant:
             told.append(f"{title} {sampling[key]}, the table's {meant:g}")
     meant, shown = (suite.min_pixels, suite.max_pixels), (budget.get("min_pixels"), budget.get("max_pixels"))
-    if any(meant) and shown != meant:
+    if shown != meant:
         told.append(f"images of {_pixels(*shown)}, the table's of {_pixels(*meant)}")
     return told
 

@@ -177,7 +177,7 @@ class _Source:
 
 
 def _resolved(job: Job, sample: Sample, draw: int) -> tuple[Job, Sample, int, str]:
-    if job.images is None:
+    if job.images is None or not sample.images:
         return job, sample, draw, ""
     try:
         return job, replace(sample, images=tuple(job.images(sample))), draw, ""

@@ -18,23 +18,27 @@ import sqlite3
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Self
 
 from .errors import UserError
 from .geometry import Box, Mask, Size
-from .types import Image, Request, Response, canonical, sha256
+from .types import WRITE, Image, Request, Response, canonical, sha256
 
 VERSION = 1
+BLANK = {spec.name: spec.default for spec in fields(Response)}
 LONG = 120  # characters from which a text is worth a row of its own
 PAUSE, MOST = 0.020, 256
+CACHE, CHECKPOINT = 128 << 10, 16_000
+"""Kibibytes of pages that the writer keeps in memory, and the pages written ahead before they are put in their places."""
 
+# Keys come in no order: with rows of their own in the order they came, only the small pages of the keys' index are written all over.
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS answers (
     key TEXT PRIMARY KEY, sample TEXT NOT NULL, request TEXT NOT NULL, response TEXT NOT NULL
-) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS parts (hash TEXT PRIMARY KEY, text BLOB NOT NULL) WITHOUT ROWID;
+);
+CREATE TABLE IF NOT EXISTS parts (hash TEXT PRIMARY KEY, text BLOB NOT NULL);
 CREATE TABLE IF NOT EXISTS images (
     sample TEXT NOT NULL, place INTEGER NOT NULL, digest TEXT NOT NULL, width INTEGER NOT NULL, height INTEGER NOT NULL,
     PRIMARY KEY (sample, place)
@@ -147,15 +151,16 @@ class Store:
         for batch in self._batches():
             error: Exception | None = None
             try:
-                connection = connection or _connect(self.path)
+                connection = connection or _writing(self.path)
                 self._commit(connection, batch)
             except Exception as failed:  # noqa: BLE001 - whatever it is, those who wait must hear of it
                 error = UserError(f"cannot write the store {self.path}: {failed}")
-            for write in batch:
-                if write.waiting:
-                    loop, done = write.waiting
-                    with contextlib.suppress(RuntimeError):  # the loop was closed: nobody waits any more
-                        loop.call_soon_threadsafe(_settle, done, error)
+            waiting: dict[asyncio.AbstractEventLoop, list[asyncio.Future[None]]] = {}
+            for loop, done in (write.waiting for write in batch if write.waiting):
+                waiting.setdefault(loop, []).append(done)
+            for loop, all_done in waiting.items():
+                with contextlib.suppress(RuntimeError):  # the loop was closed: nobody waits any more
+                    loop.call_soon_threadsafe(_settle, all_done, error)
         if connection:
             connection.close()
 
@@ -202,13 +207,14 @@ def _plain(name: str) -> str:
     return name.encode("utf-8", "backslashreplace").decode()
 
 
-def _settle(done: "asyncio.Future[None]", error: Exception | None) -> None:
-    if done.done():
-        return
-    if error:
-        done.set_exception(error)
-    else:
-        done.set_result(None)
+def _settle(all_done: "list[asyncio.Future[None]]", error: Exception | None) -> None:
+    for done in all_done:
+        if done.done():
+            continue
+        if error:
+            done.set_exception(error)
+        else:
+            done.set_result(None)
 
 
 def _connect(path: Path) -> sqlite3.Connection:
@@ -218,34 +224,41 @@ def _connect(path: Path) -> sqlite3.Connection:
     return connection
 
 
+def _writing(path: Path) -> sqlite3.Connection:
+    connection = _connect(path)
+    connection.execute(f"PRAGMA cache_size = -{CACHE}")
+    connection.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT}")
+    return connection
+
+
 def _packed(request: Request) -> tuple[str, dict[str, str]]:
     """The canonical form with its long texts replaced by their hashes, and those texts."""
     form, parts = canonical(request), {}
     for message in form.get("messages", ()):
         for i, part in enumerate(message["content"]):
             if isinstance(part, str) and len(part) >= LONG:
-                parts[sha256(part)] = part
-                message["content"][i] = {"part": sha256(part)}
-    return json.dumps(form, sort_keys=True, separators=(",", ":")), parts
+                digest = sha256(part)
+                parts[digest] = part
+                message["content"][i] = {"part": digest}
+    return WRITE(form), parts
 
 
 def _text(response: Response) -> str:
     """The response as JSON, fields at their default left out."""
-    blank = asdict(Response())
-    return json.dumps({name: value for name, value in asdict(response).items() if value != blank[name]}, separators=(",", ":"))
+    return WRITE({name: value for name, blank in BLANK.items() if (value := getattr(response, name)) != blank})
 
 
 def _response(text: str) -> Response:
-    fields: dict[str, Any] = json.loads(text)
-    if "seen" in fields:
-        fields["seen"] = tuple(Size(*size) for size in fields["seen"])
-    if "boxes" in fields:
-        fields["boxes"] = tuple(Box(*box) for box in fields["boxes"])
-    if "masks" in fields:
-        fields["masks"] = tuple(Mask(counts, Size(*size)) for counts, size in fields["masks"])
+    told: dict[str, Any] = json.loads(text)
+    if "seen" in told:
+        told["seen"] = tuple(Size(*size) for size in told["seen"])
+    if "boxes" in told:
+        told["boxes"] = tuple(Box(*box) for box in told["boxes"])
+    if "masks" in told:
+        told["masks"] = tuple(Mask(counts, Size(*size)) for counts, size in told["masks"])
     for name in ("likelihoods", "labels", "scores"):
-        if name in fields:
-            fields[name] = tuple(fields[name])
-    if "attention" in fields:
-        fields["attention"] = tuple(tuple(tuple(row) for row in grid) for grid in fields["attention"])
-    return Response(**fields)
+        if name in told:
+            told[name] = tuple(told[name])
+    if "attention" in told:
+        told["attention"] = tuple(tuple(tuple(row) for row in grid) for grid in told["attention"])
+    return Response(**told)

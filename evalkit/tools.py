@@ -121,7 +121,8 @@ def smart_resize(size: Size, factor: int, min_pixels: int, max_pixels: int) -> S
     """The size that the processors of the Qwen-VL family give an image: sides that are multiples of `factor`, `min_pixels` to
     `max_pixels` in all where the multiples allow, the proportions nearly kept.
 
-    Source: `smart_resize` in `qwen-vl-utils`, with its words.
+    Source: `smart_resize` in `qwen-vl-utils`, with its words. That of transformers, which processors use, makes something else of a side
+    shorter than half a factor: it is in `engines/encoding.py`.
 
     Raises:
         ImageError: one side is more than 200 times the other.

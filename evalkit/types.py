@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     import numpy as np
 
 T = TypeVar("T")
+WRITE = json.JSONEncoder(sort_keys=True, separators=(",", ":")).encode
+"""Values as canonical JSON: one text for equal values."""
 
 # ---------------------------------------------------------------- images
 
@@ -110,6 +112,9 @@ Change = Crop | Resize | Draw | Still
 # ---------------------------------------------------------------- samples
 
 AnswerKind = Literal["choice", "yes_no", "count", "number", "text", "boxes", "points", "mask"]
+Phrasing = Literal["query", "sentence", "explanatory", "question", "description"]
+"""UniPixel's annotation types: a noun phrase ("the red cup"), a sentence that asks for the mask, one that asks why too, a question to be
+answered as well, a description."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +126,8 @@ class Wants:
     form: Literal["image", "video"] = "image"
     phrase: str = ""
     """What is to be masked, for kind `mask`."""
+    phrasing: Phrasing = "query"
+    """What the phrase is, which says how it is asked for."""
 
     def __contains__(self, kind: str) -> bool:
         return kind == self.kind or kind in self.also
@@ -200,10 +207,10 @@ class Likelihood:
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """A mask for each of the boxes or points on the image."""
+    """A mask for each prompt on the image: a box, a point, or several of them (one box at most) that are of one object."""
 
     image: Image
-    prompts: tuple[Box | Point, ...]
+    prompts: tuple[Box | Point | tuple[Box | Point, ...], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,7 +239,7 @@ class Request:
 
     def key(self, fingerprint: str) -> str:
         """The content key: sha256 of the canonical form and the engine's fingerprint."""
-        return sha256(fingerprint + "\n" + json.dumps(canonical(self), sort_keys=True, separators=(",", ":")))
+        return sha256(fingerprint + "\n" + WRITE(canonical(self)))
 
 
 ATTEMPTS = 1_000
@@ -391,7 +398,7 @@ def canonical(request: Request) -> dict[str, Any]:
     kind = request.kind
     form: dict[str, Any] = {"kind": type(kind).__name__.lower(), "to": request.to, "draw": request.draw}
     if isinstance(kind, Segment):
-        return form | {"image": _image(kind.image), "prompts": [[type(p).__name__.lower(), *p] for p in kind.prompts]}
+        return form | {"image": _image(kind.image), "prompts": [_prompt(prompt) for prompt in kind.prompts]}
     form["messages"] = [
         {"role": m.role, "content": [part if isinstance(part, str) else _image(part) for part in m.content]} for m in kind.messages
     ]
@@ -406,6 +413,10 @@ def canonical(request: Request) -> dict[str, Any]:
     else:
         form |= {"continuation": kind.continuation, "prefill": kind.prefill}
     return form
+
+
+def _prompt(prompt: Box | Point | tuple[Box | Point, ...]) -> list[Any]:
+    return [type(prompt).__name__.lower(), *prompt] if isinstance(prompt, Box | Point) else [_prompt(part) for part in prompt]
 
 
 def _image(image: Image) -> dict[str, Any]:

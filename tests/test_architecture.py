@@ -28,8 +28,8 @@ ROOF = "__init__"  # the public names, resolved on use: any layer, imported by n
 SCRIPTS = "demo"  # the training of the demo checkpoint: run by hand, imported by none
 HEAVY = set(
     """
-    PIL accelerate av cv2 datasets huggingface_hub matplotlib numpy openai pandas peft pyarrow pycocotools ray safetensors scipy
-    sklearn tokenizers torch torchvision transformers vllm
+    PIL accelerate av cv2 datasets huggingface_hub math_verify matplotlib numpy openai pandas peft pyarrow pycocotools ray safetensors scipy
+    sklearn sympy tokenizers torch torchvision transformers vllm
     """.split()
 )
 MODULES = sorted((ROOT / "evalkit").rglob("*.py"))

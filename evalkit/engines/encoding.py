@@ -133,7 +133,7 @@ def original(image: Image, size: Size | None = None) -> tuple[str, bytes] | None
     try:
         with PIL.Image.open(BytesIO(data), formats=("JPEG", "PNG", "WEBP")) as opened:
             plain = opened.mode in ("RGB", "L") and not opened.has_transparency_data and getattr(opened, "n_frames", 1) == 1
-            turned = opened.getexif().get(ORIENTATION, 1) != 1
+            turned = _tells(data) and opened.getexif().get(ORIENTATION, 1) != 1
             return (str(opened.format), data) if plain and not turned else None
     except Exception:  # noqa: BLE001 - whatever broken bytes make PIL stumble over is told by `decode`
         return None
@@ -143,7 +143,7 @@ def smart_resize(size: Size, factor: int, min_pixels: int, max_pixels: int) -> S
     """The size that the processors of the Qwen-VL family give an image: sides that are multiples of `factor`, `min_pixels` to
     `max_pixels` in all where the multiples allow, the proportions nearly kept. What it returned it leaves as it is.
 
-    Source: `smart_resize` in `qwen-vl-utils` and in transformers' `models/qwen2_vl`.
+    Source: `smart_resize` in transformers' `models/qwen2_vl`.
 
     Raises:
         ImageError: one side is more than 200 times the other, which the processors refuse.
@@ -175,6 +175,11 @@ def _whole(data: bytes) -> bool:
     if data.startswith(b"\x89PNG"):
         return data.endswith(b"IEND\xaeB`\x82") and data[24] == 8
     return data.startswith(b"RIFF") and len(data) == int.from_bytes(data[4:8], "little") + 8
+
+
+def _tells(data: bytes) -> bool:
+    """Whether there may be EXIF data: of a PNG, PIL would decode all pixels to find out."""
+    return not data.startswith(b"\x89PNG") or b"eXIf" in data or b"Raw profile type exif" in data
 
 
 def _rewritten(image: Image, size: Size | None, form: Form) -> tuple[str, bytes]:

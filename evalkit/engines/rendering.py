@@ -4,11 +4,11 @@ from dataclasses import replace
 from typing import Any
 
 from ..errors import Refused
-from ..types import Attend, Budget, Generate, Image, Likelihood
+from ..types import Attend, Budget, Generate, Image, Likelihood, Request, images_of
 from .common import chat
 
-PIXELS_PER_TOKEN = 28 * 28
-"""About what the common processors make of an image; only for sorting and bounding."""
+SIDE = 28
+"""Pixels on each side of what most processors make one token of."""
 
 
 def prompt(processor: Any, kind: Generate | Likelihood | Attend) -> str:
@@ -57,16 +57,39 @@ def edges(processor: Any, images: list[Image], name: str) -> tuple[int, int] | N
     if not budgets:
         return None
     reader = processor.image_processor
-    least, most = (getattr(reader.size, "shortest_edge", None), getattr(reader.size, "longest_edge", None))
-    if not (least and most and hasattr(reader, "merge_size") and hasattr(reader, "patch_size")):
+    if not by_number(reader):
         raise Refused(f"{type(reader).__name__} of {name} resizes by no number of pixels, so no budget can be kept: leave it out")
     if len({image.budget for image in images}) > 1:
         raise Refused(
             f"expected one budget for all images of a request to {name}, got {len({image.budget for image in images})} different ones"
         )
     budget = budgets.pop()
-    highest = budget.max_pixels or max(most, budget.min_pixels or 0)
-    return budget.min_pixels or min(least, highest), highest
+    highest = budget.max_pixels or max(reader.size.longest_edge, budget.min_pixels or 0)
+    return budget.min_pixels or min(reader.size.shortest_edge, highest), highest
+
+
+def by_number(reader: Any) -> bool:
+    """Whether an image processor resizes to a number of pixels within two bounds, as those of the Qwen-VL family do."""
+    bounds = (getattr(reader.size, "shortest_edge", None), getattr(reader.size, "longest_edge", None))
+    return all(bounds) and hasattr(reader, "merge_size") and hasattr(reader, "patch_size")
+
+
+def length(processor: Any, request: Request) -> int:
+    """About how many tokens the request's prompt has; only for putting like to like.
+
+    A letter is a quarter of one, an image as many as its pixels, after the resize by number where the processor does one, make.
+    """
+    reader = processor.image_processor
+    side, least, most = SIDE, 0, 1 << 40
+    if by_number(reader):
+        side, least, most = reader.patch_size * reader.merge_size, reader.size.shortest_edge, reader.size.longest_edge
+    letters = sum(len(part) for message in getattr(request.kind, "messages", ()) for part in message.content if isinstance(part, str))
+    tokens = 0
+    for image in images_of(request):
+        pixels = image.size.width * image.size.height if image.size else 0
+        budget = image.budget or Budget()
+        tokens += min(max(pixels, budget.min_pixels or least), budget.max_pixels or most) // side**2
+    return letters // 4 + tokens
 
 
 def of_edges(limits: tuple[int, int]) -> dict[str, int]:

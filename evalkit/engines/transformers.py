@@ -10,6 +10,7 @@ import inspect
 import time
 from collections.abc import Hashable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -90,7 +91,9 @@ class Transformers:
         self._words = copy.deepcopy(self.processor.tokenizer)
         self._config, self._ends = self._generation()
         self._context = getattr(self.model.config.get_text_config(), "max_position_embeddings", None) or 1 << 40
-        self._batcher = Batcher(group=self._group, length=_length, prepare=self._prepare, run=self._run, size=batch_size)
+        self._batcher = Batcher(
+            group=self._group, length=partial(rendering.length, self.processor), prepare=self._prepare, run=self._run, size=batch_size
+        )
 
     @property
     def sampling(self) -> Sampling:
@@ -207,7 +210,7 @@ class Transformers:
         assert isinstance(kind, Generate)
         began, sampling, start = time.perf_counter(), kind.sampling, inputs["input_ids"].shape[1]
         rooms = [min(sampling.max_tokens, self._context - length) for length in batch.lengths]
-        keys = [request.key(self.info.fingerprint) for request in batch.requests]
+        keys = [request.key(self.info.fingerprint) if sampling.temperature else "" for request in batch.requests]
         own, self.model.generation_config = self.model.generation_config, self._config
         try:
             rows = self.model.generate(
@@ -266,10 +269,3 @@ class Transformers:
 def _kind(request: Request) -> Generate | Likelihood | Attend:
     assert isinstance(request.kind, Generate | Likelihood | Attend)
     return request.kind
-
-
-def _length(request: Request) -> int:
-    """About how many tokens the request's row has."""
-    letters = sum(len(part) for message in _kind(request).messages for part in message.content if isinstance(part, str))
-    pixels = sum(image.size.width * image.size.height for image in images_of(request) if image.size)
-    return letters // 4 + pixels // rendering.PIXELS_PER_TOKEN

@@ -49,6 +49,8 @@ class Data:
     revision: str = "main"
     fetched: tuple[str, ...] = ()
     """Which files of the hub's repository are downloaded, as glob patterns; all of them where empty."""
+    task: str = "TASK"
+    """What `evalkit data` calls it, for messages."""
 
     def folder(self, given: Path | None, cache: Path | None = None) -> Path:
         """The folder that holds the data: `given`, else its snapshot in the hub's cache (`cache`, or the hub's own default).
@@ -139,7 +141,7 @@ class Data:
         raise DataError(f"no data: {where}. {self._advice()}")
 
     def _advice(self) -> str:
-        fetch = f"fetch {self.hub[0]} by `evalkit data TASK --download`, or name" if self.hub else "name"
+        fetch = f"fetch {self.hub[0]} by `evalkit data {self.task} --download`, or name" if self.hub else "name"
         return f"Next: {fetch} a folder with --data DIR. Its layout: {self.layout}"
 
 
@@ -283,7 +285,7 @@ def _opened(path: Path) -> BufferedReader:
     try:
         return path.open("rb")
     except OSError as error:
-        raise DataError(f"expected a file at {path}, got: {error.strerror}. `evalkit data TASK` says what belongs there") from error
+        raise DataError(f"expected a file at {path}, got: {error.strerror}. `evalkit data` says of each task what it needs") from error
 
 
 def _utf8(data: bytes, where: str) -> str:

@@ -10,7 +10,7 @@ import importlib.util
 import sys
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal
@@ -189,7 +189,7 @@ def find(name: str, data: Path | None = None) -> Task:
         raise UserError(f"task() of the task file {file.__file__} failed: {type(error).__name__}: {error}") from error
     if not isinstance(made, Task):
         raise UserError(f"expected task() in {stem} to return a Task, got {type(made).__name__}")
-    return made
+    return replace(made, data=replace(made.data, task=name)) if made.data else made
 
 
 def checked(samples: Iterable[Sample], task: str) -> Iterator[Sample]:

@@ -166,6 +166,12 @@ def test_a_missing_data_folder_says_how_to_get_it(tmp_path: Path, echo: str) -> 
     assert "evalkit data vstar" in said or "--data" in said
 
 
+def test_where_the_data_is_names_the_task_that_was_asked_about(tmp_path: Path) -> None:
+    told = evalkit("data", "vsr:zeroshot", "--data", tmp_path / "none")
+    assert told.returncode == 1
+    assert "`evalkit data vsr:zeroshot --download`" in told.stdout
+
+
 def test_a_sample_id_that_comes_twice_is_named(tmp_path: Path, echo: str) -> None:
     task = own_task(tmp_path, "row(1), row(2), row(1)")
     assert "'1' twice" in refused("run", "--model", echo, "--tasks", task, "--out", tmp_path / "out")

@@ -1,7 +1,13 @@
 """The command line: one file per command, loaded when it is called. The only reader of argv and of the environment."""
 
+import atexit
+import os
+import signal
 import sys
+from contextlib import suppress
 from importlib import import_module
+from types import FrameType
+from typing import NoReturn
 
 import click
 
@@ -11,6 +17,7 @@ COMMANDS = {
     "show": "Show samples of a run: question, reply, what was read, right or wrong.",
     "score": "Score a run's answers again, without the model.",
     "table": "Print the numbers of runs as one table.",
+    "plot": "Draw a figure of runs: curves, overlaps, subsets, tools, boxes and counts, attention.",
     "export": "Write a run's replies in a benchmark's own results format.",
     "parity": "Run the same tasks on two engines and compare reply by reply.",
     "data": "Say where a task's data is, whether it is whole, and fetch it.",
@@ -53,9 +60,12 @@ def group() -> None:
 
 
 def main() -> None:
-    """Runs a command; a user's mistake is a message and exit code 2, Ctrl-C is 130."""
+    """Runs a command; a user's mistake is a message and exit code 2, Ctrl-C is 130, and so are a terminal that closes and SIGTERM."""
     from ..errors import UserError
 
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is signal.SIG_DFL:  # else it is ignored on purpose, as by nohup
+            signal.signal(number, _stop)
     try:
         sys.exit(group.main(standalone_mode=False) or 0)
     except click.exceptions.Exit as end:
@@ -64,13 +74,30 @@ def main() -> None:
         error.show()
         sys.exit(2)
     except (click.Abort, KeyboardInterrupt):
-        click.echo("\nStopped. Every answer that came is kept: the same command goes on from here.", err=True)
-        sys.exit(130)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # what is left to do takes no time, and ends what others started
+        _leave("\nStopped. Every answer that came is kept: the same command goes on from here.", 130)
     except UserError as error:
-        click.echo(f"evalkit: {error}", err=True)
-        sys.exit(2)
+        _leave(f"evalkit: {error}", 2)
     except BrokenPipeError:
         sys.exit(141)
     except OSError as error:
-        click.echo(f"evalkit: cannot read or write {error.filename or 'a file'}: {error.strerror or error}", err=True)
-        sys.exit(2)
+        _leave(f"evalkit: cannot read or write {error.filename or 'a file'}: {error.strerror or error}", 2)
+
+
+def _stop(number: int, frame: FrameType | None) -> None:
+    """Does what Ctrl-C does, whoever handles that at the moment; asyncio, say, ends its tasks first."""
+    handler = signal.getsignal(signal.SIGINT)
+    (handler if callable(handler) else signal.default_int_handler)(number, frame)
+
+
+def _leave(message: str, code: int) -> NoReturn:
+    """Says the message and ends the process, with what was registered for its end.
+
+    It does not wait for threads. Those of an engine may be deep in a batch, and an interpreter that winds up around a thread inside
+    torch aborts.
+    """
+    with suppress(OSError):  # the terminal may be gone
+        click.echo(message, err=True)
+        sys.stdout.flush()
+    atexit._run_exitfuncs()
+    os._exit(code)

@@ -12,6 +12,7 @@ import click
 def command(task_name: str, data: Path | None, download: bool) -> int:
     """Say where TASK's data is, whether it is whole, and its fingerprint."""
     from collections import Counter
+    from dataclasses import replace
 
     from .. import config, task
     from ..data import check_published
@@ -21,16 +22,17 @@ def command(task_name: str, data: Path | None, download: bool) -> int:
     if made.data is None:
         click.echo(f"{made.name} makes its samples on the fly: there is nothing to fetch")
         return 0
-    where = f"{', '.join(made.data.hub)} (revision {made.data.revision})" if made.data.hub else "not on it"
-    click.echo(f"hub      {where}, licence {made.data.licence}")
-    click.echo(f"layout   {made.data.layout}")
+    source = replace(made.data, task=task_name)
+    where = f"{', '.join(source.hub)} (revision {source.revision})" if source.hub else "not on it"
+    click.echo(f"hub      {where}, licence {source.licence}")
+    click.echo(f"layout   {source.layout}")
     try:
-        folder = made.data.download() if download else made.data.folder(data)
+        folder = source.download() if download else source.folder(data)
     except DataError as error:
         click.echo(f"state    absent: {error}")
         return 1
     click.echo(f"folder   {folder}")
-    click.echo(f"print    {made.data.fingerprint(folder)}")
+    click.echo(f"print    {source.fingerprint(folder)}")
     counts: Counter[str] = Counter()
     pictures = 0
     for sample in task.checked(task.find(task_name, folder).samples(), made.name):
@@ -45,8 +47,8 @@ def command(task_name: str, data: Path | None, download: bool) -> int:
     for problem in problems:
         click.echo(f"note     {problem}")
     if download and not problems:
-        revision = folder.name if folder.parent.name == "snapshots" else made.data.revision
-        added = config.lock(made.name, config.Locked(revision, made.data.fingerprint(folder)))
+        revision = folder.name if folder.parent.name == "snapshots" else source.revision
+        added = config.lock(made.name, config.Locked(revision, source.fingerprint(folder)))
         click.echo(f"locked   in {added}" if added else "locked   earlier")
     click.echo("state    " + ("whole" if not problems else "not whole, see the notes"))
     return 0 if not problems else 1

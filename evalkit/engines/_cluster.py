@@ -1,8 +1,12 @@
 """The Ray cluster that replicas run on: joined or started, its GPUs counted, its errors in words."""
 
 import logging
+import signal
 import socket
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from ..errors import UserError
@@ -37,13 +41,25 @@ def join(address: str | None) -> bool:
     try:
         if address:
             _reach(address)
-        ray.init(address or "local", log_to_driver=False, logging_level=logging.CRITICAL, **own)
+        with _own_handlers():
+            ray.init(address or "local", log_to_driver=False, logging_level=logging.CRITICAL, **own)
     except (OSError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
         if not address:
             raise UserError(f"Ray does not start on this machine: {words(error)}") from error
         told = f"expected a Ray cluster at {address}, got: {words(error)}"
         raise UserError(f"{told}. `ray status` on its first machine says whether it is up") from error
     return True
+
+
+@contextmanager
+def _own_handlers() -> Iterator[None]:
+    """Keeps this program's own way to end at SIGTERM, where it has one: Ray sets another."""
+    known = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        if callable(known) and threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, known)
 
 
 def _reach(address: str) -> None:

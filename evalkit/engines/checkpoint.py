@@ -20,6 +20,8 @@ FRAMES = {
     "qwen3_vl_moe": Frame.THOUSAND,
 }
 """In what each architecture (`model_type`) writes coordinates, by its authors; the others declare theirs in a config."""
+SERVER = "ask a server that serves it: --model openai:NAME --base-url URL"
+"""What does for any architecture, for the end of a message."""
 NOT_WEIGHTS = ["*.gguf", "*.h5", "*.msgpack", "*.onnx", "*.pth", "original/*"]
 
 
@@ -95,8 +97,8 @@ def read(source: str | Path, processor: Any, trust_remote_code: bool, cache: Pat
         UserError: something is not there or not what it should be.
     """
     place = folder(source)
+    config = config_of(place, trust_remote_code)
     weights = files_hash(_weight_files(place, trust_remote_code), cache)
-    config = _config(place, trust_remote_code)
     reader = processor if processor is not None and not isinstance(processor, str | Path) else None
     reader = reader or _processor(processor or place, trust_remote_code)
     _check_processor(reader, source, config.get_text_config().vocab_size)
@@ -189,25 +191,35 @@ def best_device(torch: Any) -> str:
 
 
 def _weight_files(place: Path, trust_remote_code: bool) -> list[Path]:
-    if not (place / "config.json").is_file():
-        raise UserError(f"expected a checkpoint in {place}, found no config.json: name the directory that holds it")
     weights = list(place.glob("*.safetensors")) or list(place.glob("*.bin"))
     if not weights:
         raise UserError(f"expected weights in {place}, found no *.safetensors and no *.bin: is the download complete?")
     return [*weights, place / "config.json", *(place.glob("*.py") if trust_remote_code else ())]
 
 
-def _config(place: Path, trust_remote_code: bool) -> Any:
+def config_of(place: Path, trust_remote_code: bool) -> Any:
+    """The config of a checkpoint's directory.
+
+    Raises:
+        UserError: there is none, it cannot be read, or it is that of a model that reads no images.
+    """
+    if not (place / "config.json").is_file():
+        raise UserError(f"expected a checkpoint in {place}, found no config.json: name the directory that holds it")
     from transformers import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING, AutoConfig
 
     try:
         config = AutoConfig.from_pretrained(place, trust_remote_code=trust_remote_code)
-    except (OSError, ValueError, KeyError) as error:
+    except ValueError as error:  # an architecture that is unknown, or code of its own that may not run
+        raise UserError(
+            f"the config of {place} cannot be read: {first_line(error)} Update transformers, or give --trust-remote-code where the "
+            f"checkpoint ships its own code and you trust it, or {SERVER}"
+        ) from error
+    except (OSError, KeyError) as error:
         raise UserError(f"the config of {place} cannot be read: {first_line(error)}") from error
     if type(config) not in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING and "AutoModelForImageTextToText" not in getattr(config, "auto_map", {}):
         raise UserError(
-            f"expected a vision-language checkpoint in {place}, got one of type '{config.model_type}', which reads no images: "
-            "choose a checkpoint with a vision tower"
+            f"expected a vision-language checkpoint in {place}, got one of type '{config.model_type}', which reads no images "
+            f"in transformers, and the vllm engine needs that too: choose a checkpoint with a vision tower, or {SERVER}"
         )
     return config
 
@@ -259,17 +271,27 @@ def _model(place: Path, dtype: Any, device: str, trust_remote_code: bool, attn_i
     return model
 
 
-def _adapted(model: Any, place: Path, cache: Path | None) -> tuple[Any, str]:
-    """The model with a LoRA merged into its weights, and the adapter's hash."""
+def adapter_hash(place: Path, cache: Path | None) -> str:
+    """The hash of an adapter's config and weights.
+
+    Raises:
+        UserError: they are not there.
+    """
     files = [path for path in (place / "adapter_config.json", *place.glob("adapter_model.*")) if path.is_file()]
     if len(files) < 2:
         raise UserError(f"expected adapter_config.json and adapter_model.safetensors in {place}: name the directory that holds the adapter")
+    return files_hash(files, cache)
+
+
+def _adapted(model: Any, place: Path, cache: Path | None) -> tuple[Any, str]:
+    """The model with a LoRA merged into its weights, and the adapter's hash."""
+    found = adapter_hash(place, cache)
     try:
         from peft import PeftModel
     except ImportError as error:
         raise UserError("an adapter needs peft: pip install peft") from error
     try:
-        return PeftModel.from_pretrained(model, place).merge_and_unload().eval(), files_hash(files, cache)
+        return PeftModel.from_pretrained(model, place).merge_and_unload().eval(), found
     except Exception as error:  # whatever peft stumbles over
         raise UserError(f"the adapter in {place} does not fit the checkpoint: {first_line(error)}") from error
 

@@ -3,13 +3,17 @@
 import logging
 import os
 import re
+import signal
 import sys
+import tempfile
+import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from types import FrameType
+from typing import Any, NoReturn
 
 from ..errors import UserError, did_you_mean
 from . import checkpoint
@@ -17,6 +21,10 @@ from . import checkpoint
 LOG_LINES = 8
 """How many last lines of vLLM's log a message quotes."""
 PREFIX = re.compile(r"^\(\S+ pid=\d+\) (?:ERROR|WARNING|INFO) \S+ \S+ \[[^\]]*\] ?")
+SERVED = re.compile(r".*\.language_model\..*\.(self_attn|mlp)\.(q|k|v|o|gate|up|down)_proj\.lora_[AB]\.weight")
+"""The weights of a LoRA that vLLM serves in every architecture: those of other modules it may pass over in silence."""
+RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
+"""What vLLM may be told as the highest rank of a LoRA."""
 NAMED = re.compile(r"\w*(?:Error|Exception): ")
 
 
@@ -36,18 +44,19 @@ def library() -> Any:
 
 
 def unfit(model: str | Path, trust_remote_code: bool = False) -> str:
-    """Why vLLM cannot serve the checkpoint; empty where it can."""
+    """Why vLLM cannot serve the checkpoint; empty where it can.
+
+    Raises:
+        UserError: there is no such checkpoint, or no engine can serve it.
+    """
     from importlib.util import find_spec
 
     if find_spec("vllm") is None:
         return "vLLM is not installed"
-    from transformers import AutoConfig
-
     with quiet(Path(os.devnull)):
         from vllm import ModelRegistry
 
-    place = checkpoint.folder(model)
-    architectures = AutoConfig.from_pretrained(place, trust_remote_code=trust_remote_code).architectures or []
+    architectures = checkpoint.config_of(checkpoint.folder(model), trust_remote_code).architectures or []
     known = set(ModelRegistry.get_supported_archs())
     return "" if known & set(architectures) else f"vLLM does not serve {', '.join(architectures) or 'its architecture'}"
 
@@ -66,13 +75,38 @@ def generation_config(place: Path) -> Any:
     return GenerationConfig.from_pretrained(place) if (place / "generation_config.json").is_file() else GenerationConfig()
 
 
-def start(place: str, given: dict[str, Any], log: Path) -> Any:
-    """vLLM's engine over a checkpoint's directory, with these fields of its `EngineArgs`.
+def serves_lora(place: Path) -> dict[str, Any]:
+    """The arguments that let vLLM serve a LoRA exactly.
+
+    Raises:
+        UserError: it would leave out a part of it without a word, such as one of the vision tower; or does not serve its rank.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    weights, ranks = place / "adapter_model.safetensors", list[int]()
+    instead = "choose --engine transformers, which merges any adapter"
+    try:
+        with safe_open(weights, framework="np") as file:
+            for name in file.keys():  # noqa: SIM118 - no mapping
+                if not SERVED.fullmatch(name):
+                    raise UserError(f"expected an adapter of the language model's projections for vLLM, got {name} in {weights}: {instead}")
+                ranks.append(min(file.get_slice(name).get_shape()))
+    except (OSError, SafetensorError) as error:
+        raise UserError(f"the weights of the adapter cannot be read from {weights}: {checkpoint.first_line(error)}") from error
+    rank = next((most for most in RANKS if most >= max(ranks, default=0)), None)
+    if rank is None:
+        raise UserError(f"expected an adapter of rank {RANKS[-1]} at most for vLLM, got {max(ranks)} in {weights}: {instead}")
+    return {"enable_lora": True, "max_loras": 1, "max_lora_rank": rank}
+
+
+def start(place: str, given: dict[str, Any], adapter: Path | None = None) -> tuple[Any, Path, Any]:
+    """vLLM's engine over a checkpoint's directory, with these fields of its `EngineArgs`; the file that its log goes to; and by what
+    requests ask for the adapter.
 
     Raises:
         UserError: there is no such argument, or it does not start; the message holds the last lines of its log.
     """
-    with quiet(log):
+    with quiet(Path(os.devnull)):
         from vllm.engine.arg_utils import EngineArgs
         from vllm.v1.engine.llm_engine import LLMEngine
     known = [spec.name for spec in fields(EngineArgs)]
@@ -80,12 +114,58 @@ def start(place: str, given: dict[str, Any], log: Path) -> Any:
         if name not in known:
             near = did_you_mean(name, known) if len(name) > 2 else ""
             raise UserError(f"vLLM has no engine argument '{name}'. {near if near.startswith('Did') else ''}".strip())
+    log = Path(tempfile.mkstemp(prefix="evalkit-vllm-", suffix=".log")[1])
     try:
-        with quiet(log):
-            return LLMEngine.from_engine_args(EngineArgs(model=place, generation_config="vllm", disable_log_stats=True, **given))
+        with quiet(log), interruptible():
+            engine = LLMEngine.from_engine_args(EngineArgs(model=place, generation_config="vllm", disable_log_stats=True, **given))
+            return engine, log, _with_lora(engine, adapter) if adapter else None
     except Exception as error:  # whatever keeps vLLM from starting
         told = f"{checkpoint.first_line(error)}. The last lines of its log, {log}:\n{tail(log)}"
-        raise UserError(f"vLLM does not start with {place}: {told}") from error
+        lacking = unfit(place, bool(given.get("trust_remote_code")))
+        instead = f"{lacking}: choose --engine transformers, or {checkpoint.SERVER}. " if lacking else ""
+        raise UserError(f"{instead}vLLM does not start with {place}: {told}") from error
+    except BaseException:
+        log.unlink()
+        raise
+
+
+def _with_lora(engine: Any, place: Path) -> Any:
+    """What names the LoRA to vLLM, which has it now."""
+    from vllm.lora.request import LoRARequest
+
+    # It would advise on tokenizers of adapters, of which none is used here.
+    logging.getLogger("vllm.v1.engine.input_processor").setLevel(logging.ERROR)
+    request = LoRARequest("adapter", 1, str(place.absolute()))
+    try:
+        engine.add_lora(request)
+    except BaseException:
+        engine.engine_core.shutdown()
+        raise
+    return request
+
+
+class Interrupted(BaseException):
+    """A KeyboardInterrupt under a name that nobody knows to swallow."""
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """Lets Ctrl-C end what swallows a KeyboardInterrupt. vLLM does while it waits for its processes, and then waits for minutes more."""
+    known = signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or known is not signal.default_int_handler:
+        yield
+        return
+
+    def interrupt(number: int, frame: FrameType | None) -> NoReturn:
+        raise Interrupted
+
+    signal.signal(signal.SIGINT, interrupt)
+    try:
+        yield
+    except Interrupted:
+        raise KeyboardInterrupt from None
+    finally:
+        signal.signal(signal.SIGINT, known)
 
 
 @contextmanager

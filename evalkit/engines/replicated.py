@@ -355,14 +355,15 @@ def replicate(name: str, options: config.RunConfig, count: int, address: str | N
     said = config.engine_arguments((*(declared.engine_args if declared else ()), *options.engine_args))
     split = [int(said[key]) for key in ("tensor_parallel_size", "pipeline_parallel_size") if key in said]
     gpus = 0 if options.device == "cpu" else math.prod(split) if split else None
+    plugin = "plugin:" if options.engine == "plugin" and not name.startswith("plugin:") else ""
     alone = replace(options, processor=_absolute(options.processor), adapter=_absolute(options.adapter))
-    return Replicated(Opening(_absolute(name), alone), count, address=address, gpus=gpus)
+    return Replicated(Opening(_absolute(plugin + name), alone), count, address=address, gpus=gpus)
 
 
 def _absolute(name: str) -> str:
     """A path, or a plugin's, from the root, as actors do not run in this folder; any other name as it is."""
     kind, colon, rest = name.partition(":") if name.startswith("plugin:") else ("", "", name)
-    return f"{kind}{colon}{Path(rest).absolute()}" if rest and (kind or Path(rest).exists()) else name
+    return f"{kind}{colon}{Path(rest).expanduser().absolute()}" if rest and (kind or Path(rest).exists()) else name
 
 
 def _alike(first: Started | None, said: Started | Failure) -> Started:

@@ -9,7 +9,6 @@ import asyncio
 import itertools
 import os
 import queue
-import tempfile
 import threading
 import time
 from collections.abc import Mapping
@@ -62,12 +61,13 @@ class VLLM:
         model: the checkpoint.
         processor: a directory, where it is not in the checkpoint.
         dtype: "bfloat16", ...; None: the checkpoint's own on a GPU, float32 on a CPU.
+        adapter: the directory of a LoRA of the language model.
         trust_remote_code: whether code inside the checkpoint may run.
         arguments: fields of vLLM's `EngineArgs`, such as tensor_parallel_size or max_model_len.
         cache: where hashes of weights are kept; None: nowhere.
 
     Raises:
-        UserError: vLLM is not installed, has no such argument, or does not start with this checkpoint.
+        UserError: vLLM is not installed, has no such argument, or does not start with this checkpoint or adapter.
     """
 
     def __init__(
@@ -76,11 +76,14 @@ class VLLM:
         processor: str | None = None,
         *,
         dtype: str | None = None,
+        adapter: str | Path | None = None,
         trust_remote_code: bool = False,
         arguments: Mapping[str, Any] | None = None,
         cache: Path | None = None,
     ) -> None:
         vllm = launch.library()
+        lora = Path(adapter).expanduser() if adapter else None
+        adapted = checkpoint.adapter_hash(lora, cache) if lora else ""
         place, weights, config, self.processor = checkpoint.read(model, processor, trust_remote_code, cache)
         device = launch.device()
         given = {
@@ -88,24 +91,25 @@ class VLLM:
             "trust_remote_code": trust_remote_code,
             "limit_mm_per_prompt": {"video": 0},
             **({"kv_cache_memory_bytes": CPU_CACHE} if device == "cpu" else {}),
+            **(launch.serves_lora(lora) if lora else {}),
             **(arguments or {}),
         }
         if processor:
             given["tokenizer"] = str(checkpoint.folder(processor))
-        self._log = Path(tempfile.mkstemp(prefix="evalkit-vllm-", suffix=".log")[1])
-        self._engine = launch.start(str(place), given, self._log)
+        self._engine, self._log, self._lora = launch.start(str(place), given, lora)
         details = {
             "engine": "vllm",
             "model_type": config.model_type,
             "device": device,
             "dtype": str(self._engine.model_config.dtype).removeprefix("torch."),
             "weights": weights,
+            "adapter": adapted,
             "processor": checkpoint.processor_hash(self.processor),
             "ends": checkpoint.ends(launch.generation_config(place), config, self.processor),
             "arguments": {name: value for name, value in sorted(given.items()) if name not in ("dtype", "tokenizer")},
             "vllm": vllm.__version__,
         }
-        changing = {key: details[key] for key in ("engine", "dtype", "weights", "processor", "ends")}
+        changing = {key: details[key] for key in ("engine", "dtype", "weights", "adapter", "processor", "ends")}
         changing["arguments"] = {name: value for name, value in details["arguments"].items() if name not in HARMLESS}
         changing["version"] = ".".join(vllm.__version__.split(".")[:2])
         answers = frozenset({"generate", "likelihood"})
@@ -290,8 +294,12 @@ class VLLM:
             name = str(next(self._numbers))
             self._flying[name] = job
             try:
-                self._engine.add_request(name, job.prompt, job.params)
-            except ValueError as error:  # such as a prompt longer than the context
+                self._engine.add_request(name, job.prompt, job.params, lora_request=self._lora)
+            except Exception as error:  # such as a prompt that its images make longer than the context
+                from vllm.v1.engine.exceptions import EngineDeadError
+
+                if isinstance(error, EngineDeadError):
+                    raise
                 _settle(self._flying.pop(name), Gap(f"vLLM cannot take the prompt: {checkpoint.first_line(error)}"))
                 continue
             job.prompt = None

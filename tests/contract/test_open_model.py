@@ -89,6 +89,13 @@ def test_why_an_engine_was_chosen_is_stated() -> None:
     engines.close(opened.engine)
 
 
+def test_an_architecture_that_no_engine_knows_is_told_before_one_is_chosen(tmp_path: Path) -> None:
+    pytest.importorskip("torch")
+    (tmp_path / "config.json").write_text('{"model_type": "other_vl", "architectures": ["Other"]}')
+    with pytest.raises(UserError, match=r"other_vl.*--trust-remote-code.*--model openai:NAME --base-url URL"):
+        open_model(str(tmp_path), options(), [])
+
+
 def test_two_engines_give_the_same_replies(tmp_path: Path) -> None:
     """In float32 and greedy: at least 99% identical, or each other pair parts where the model was undecided."""
     pytest.importorskip("vllm")

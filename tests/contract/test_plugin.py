@@ -5,10 +5,12 @@ import textwrap
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from evalkit.engines import plugin
+from evalkit.config import RunConfig
+from evalkit.engines import plugin, replicated
 from evalkit.errors import Gap, UserError
 from evalkit.geometry import Frame
 from evalkit.types import Generate, Message, Request, Sampling
@@ -191,6 +193,21 @@ def test_a_file_without_a_class_is_told_its_classes(tmp_path: Path, end: str) ->
 )
 def test_a_name_is_made_safe_for_a_folder(load: Load, name: str, safe: str) -> None:
     assert load(f"class Model:\n    name = '{name}'\n    generate = print\n").info.name == safe
+
+
+@pytest.mark.parametrize(("name", "engine"), [("plugin:own.py:Echo", "auto"), ("own.py:Echo", "plugin")])
+def test_replicas_find_a_plugin_named_from_the_folder_of_the_run(
+    name: str, engine: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are made in another folder."""
+    made: list[Callable[[], Any]] = []
+    monkeypatch.setattr(replicated, "Replicated", lambda make, *_, **__: made.append(make))
+    (tmp_path / "own.py").write_text("class Echo:\n    def generate(self, messages, images):\n        return 'yes'\n")
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path)
+    replicated.replicate(name, RunConfig(engine=engine, device="cpu"), 2)
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert made[0]().info.name == "Echo"
 
 
 def test_closing_closes_the_plugin(load: Load) -> None:

@@ -1,11 +1,13 @@
 """The engine many times over on a real Ray cluster of this machine: one queue, replicas that die, images that travel once."""
 
 import asyncio
+import contextlib
 import hashlib
 import logging
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import textwrap
@@ -520,6 +522,17 @@ OWN = """
 """
 
 
+@pytest.fixture
+def usual_ports_taken() -> Iterator[None]:
+    """The ports that Ray's documentation names are another's."""
+    with contextlib.ExitStack() as taken:
+        for port in (6379, 8265, 10001):
+            with contextlib.suppress(OSError):  # they are already
+                taken.enter_context(socket.create_server(("", port)))
+        yield
+
+
+@pytest.mark.usefixtures("usual_ports_taken")
 def test_a_cluster_that_it_started_ends_with_it(tmp_path: Path) -> None:
     """In a process of its own. What Ray starts for it has its temporary folder in the command line."""
     folder = Path(f"/tmp/evalkit-{os.getpid()}")  # Ray's sockets need a short path

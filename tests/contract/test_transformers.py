@@ -191,6 +191,15 @@ def test_a_prompt_beyond_the_context_is_a_gap_to_itself(plain: Transformers) -> 
     assert reply.tokens_out == 4
 
 
+def test_an_image_that_is_asked_for_larger_than_the_context_is_a_gap_to_itself(plain: Transformers) -> None:
+    image = replace(picture(300, 200, (3, 90, 200)), budget=Budget(min_pixels=4_000_000, max_pixels=8_000_000))
+    large = Request(Generate((Message("user", (image, "?")),), Sampling(max_tokens=4)))
+    gap, reply = answers(plain, [large, ask(0)])
+    assert isinstance(gap, Gap)
+    assert "the context of" in str(gap)
+    assert reply.text
+
+
 def test_a_reply_ends_where_the_context_does(copy: Path, open_engine: Open) -> None:
     config = json.loads((copy / "config.json").read_text())
     config["text_config"]["max_position_embeddings"] = 60
@@ -319,6 +328,10 @@ def make_text_only(folder: Path) -> None:
     (folder / "config.json").write_text(json.dumps(config))
 
 
+def name_another_architecture(folder: Path) -> None:
+    edit(folder / "config.json", model_type="other_vl")
+
+
 def lose_a_tensor(folder: Path) -> None:
     from safetensors.torch import load_file, save_file
 
@@ -338,7 +351,8 @@ def lose_a_tensor(folder: Path) -> None:
         (drop("processor_config.json"), "name one with --processor DIR"),
         (drop("tokenizer.json", "tokenizer_config.json"), r"expected a tokenizer of \d+ tokens .* got one of 1: .*--processor DIR"),
         (drop("chat_template.jinja"), "has no chat template.*--processor DIR"),
-        (make_text_only, "expected a vision-language checkpoint in .*'qwen3', which reads no images"),
+        (make_text_only, "expected a vision-language checkpoint in .*'qwen3', which reads no images.*--model openai:NAME"),
+        (name_another_architecture, "cannot be read: .*other_vl.*Update transformers, or .*--trust-remote-code.*--model openai:NAME"),
     ],
     ids=[
         "no config",
@@ -350,6 +364,7 @@ def lose_a_tensor(folder: Path) -> None:
         "no tokenizer",
         "no template",
         "text only",
+        "unknown architecture",
     ],
 )
 def test_a_spoilt_checkpoint_is_told_in_words(copy: Path, spoil: Callable[[Path], None], words: str) -> None:

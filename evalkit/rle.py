@@ -7,7 +7,7 @@ mask's size make it loop for ever, and empty ones make it write where it must no
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from .geometry import Mask, Size
+from .geometry import Box, Mask, Size
 from .types import Unparsed
 
 if TYPE_CHECKING:
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 DIGITS = 7
 """The most characters of one run, of five bits each: enough for any image that can be read."""
+FARTHEST = 10
+"""A polygon's corner may lie so many times an image's longer side away: pycocotools' memory grows with the distance."""
 
 
 class FittedMask(Mask):
@@ -35,6 +37,18 @@ def encode_mask(pixels: "np.ndarray[Any, Any]") -> FittedMask:
 
     height, width = pixels.shape
     return FittedMask(coco.encode(np.asfortranarray(pixels != 0, dtype=np.uint8))["counts"].decode(), Size(width, height))
+
+
+def decode_mask(mask: FittedMask) -> "np.ndarray[Any, Any]":
+    """The pixels of a mask, bool (height, width).
+
+    >>> decode_mask(FittedMask("0120", Size(2, 2))).tolist()
+    [[True, False], [False, True]]
+    """
+    import numpy as np
+
+    runs = _runs(mask.counts)  # a third of the time of pycocotools' decode, which NumPy 2 warns of besides
+    return np.repeat(np.arange(len(runs)) % 2 == 1, runs).reshape(mask.size.width, mask.size.height).T
 
 
 def fitted_mask(mask: Mask, size: Size) -> FittedMask | Unparsed:
@@ -62,6 +76,47 @@ def fitted_mask(mask: Mask, size: Size) -> FittedMask | Unparsed:
     return encode_mask(np.repeat(np.arange(len(runs)) % 2, runs).reshape(size.width, size.height).T)
 
 
+def coco_mask(segmentation: Any, size: Size) -> FittedMask | Unparsed:
+    """The mask of an image of `size` that COCO's `segmentation` stands for, as `annToRLE` of pycocotools has it; else what is wrong.
+
+    A list of polygons, each [x1, y1, x2, y2, ...] in pixels and all of them together the thing; or {"counts": ..., "size": [height,
+    width]} with the runs as a list or as the compressed string.
+
+    >>> coco_mask([[0, 0, 2, 0, 2, 1, 0, 1]], Size(2, 2)), coco_mask({"counts": [2, 2], "size": [2, 2]}, Size(2, 2))
+    (FittedMask(counts='01100', size=Size(width=2, height=2)), FittedMask(counts='22', size=Size(width=2, height=2)))
+    >>> coco_mask([[0, 0, 2]], Size(2, 2)).reason
+    'a polygon that is no list of at least three corners x, y'
+    """
+    from pycocotools import mask as coco
+
+    if isinstance(segmentation, dict):
+        return _run_lengths(segmentation, size)
+    if not isinstance(segmentation, list) or not segmentation:
+        return Unparsed("neither polygons nor run lengths")
+    farthest = FARTHEST * max(size)
+    for polygon in segmentation:
+        if not isinstance(polygon, list) or len(polygon) < 6 or len(polygon) % 2:
+            return Unparsed("a polygon that is no list of at least three corners x, y")
+        if not all(type(number) in (int, float) and abs(number) <= farthest for number in polygon):
+            return Unparsed("a polygon with a corner that is no number or far from the image")
+    runs = coco.merge(coco.frPyObjects(segmentation, size.height, size.width))
+    return fitted_mask(Mask(runs["counts"].decode(), size), size)
+
+
+def _run_lengths(given: dict[str, Any], size: Size) -> FittedMask | Unparsed:
+    from pycocotools import mask as coco
+
+    counts: Any = given.get("counts")
+    shape = given.get("size")
+    if not isinstance(shape, list) or len(shape) != 2 or not all(type(side) is int and side > 0 for side in shape):
+        return Unparsed("run lengths without the size [height, width] of their mask")
+    if isinstance(counts, list):
+        if not all(type(run) is int and run >= 0 for run in counts) or sum(counts) != shape[0] * shape[1]:
+            return Unparsed(f"a list of run lengths that does not cover {shape[0] * shape[1]} pixels")
+        counts = coco.frPyObjects({"counts": counts, "size": shape}, *shape)["counts"].decode()
+    return fitted_mask(Mask(counts, Size(shape[1], shape[0])), size)
+
+
 def union_mask(masks: Sequence[FittedMask]) -> FittedMask:
     """The mask of all pixels that lie in one of the masks, at least one, all of one size.
 
@@ -84,6 +139,56 @@ def mask_areas(mask: FittedMask, *others: FittedMask) -> list[int]:
     own = _coco(mask)
     areas: list[int] = coco.area([own, *(coco.merge([own, _coco(other)], intersect=True) for other in others)]).tolist()
     return areas
+
+
+def mask_box(mask: FittedMask, least: int = 1) -> Box | None:
+    """The tight box of a mask's parts of at least `least` pixels, x2 and y2 exclusive; None where there is no such part.
+
+    Pixels that touch, be it by a corner, are of one part (8-connected).
+
+    >>> mask_box(FittedMask("0120", Size(2, 2))), mask_box(FittedMask("0120", Size(2, 2)), 3)
+    (Box(x1=0, y1=0, x2=2, y2=2), None)
+    """
+    parts: dict[int, list[int]] = {}
+    for part, (x, top, bottom) in _parted(mask):
+        area, x1, y1, x2, y2 = parts.get(part, (0, x, top, x, bottom))
+        parts[part] = [area + bottom - top, min(x1, x), min(y1, top), max(x2, x + 1), max(y2, bottom)]
+    kept = [box for area, *box in parts.values() if area >= least]
+    if not kept:
+        return None
+    x1s, y1s, x2s, y2s = zip(*kept, strict=True)
+    return Box(min(x1s), min(y1s), max(x2s), max(y2s))
+
+
+def _parted(mask: FittedMask) -> "list[tuple[int, tuple[int, int, int]]]":
+    """The strokes of a mask, each (x, top, bottom) in one column, bottom exclusive, with the number of the part that they belong to."""
+    strokes = _strokes(mask)
+    parent = list(range(len(strokes)))
+
+    def root(i: int) -> int:
+        while parent[i] != i:
+            parent[i] = i = parent[parent[i]]
+        return i
+
+    earlier = 0  # the first stroke of the column before that may still touch one of this column
+    for i, (x, top, bottom) in enumerate(strokes):
+        while strokes[earlier][0] < x - 1 or (strokes[earlier][0] == x - 1 and strokes[earlier][2] < top):
+            earlier += 1
+        j = earlier
+        while strokes[j][0] == x - 1 and strokes[j][1] <= bottom:
+            parent[root(j)] = root(i)
+            j += 1
+    return [(root(i), stroke) for i, stroke in enumerate(strokes)]
+
+
+def _strokes(mask: FittedMask) -> list[tuple[int, int, int]]:
+    """The runs of a mask's pixels, cut at the foot of each column, in order: x, top, bottom, bottom exclusive."""
+    height, strokes = mask.size.height, list[tuple[int, int, int]]()
+    ends = _runs(mask.counts).cumsum().tolist()
+    for at, end in zip(ends[::2], ends[1::2], strict=False):
+        columns = range(at // height, -(-end // height))
+        strokes += [(x, max(at - x * height, 0), min(end - x * height, height)) for x in columns]
+    return strokes
 
 
 def _coco(mask: FittedMask) -> dict[str, Any]:

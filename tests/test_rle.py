@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pycocotools import mask as coco
 
-from evalkit.geometry import Mask, Size
-from evalkit.rle import FittedMask, encode_mask, fitted_mask, mask_areas, union_mask
+from evalkit.geometry import Box, Mask, Size
+from evalkit.rle import FittedMask, coco_mask, encode_mask, fitted_mask, mask_areas, mask_box, union_mask
 from evalkit.types import Unparsed
 
 
@@ -101,3 +101,50 @@ def test_any_text_is_either_told_apart_or_safe_to_measure(counts: str) -> None:
         assert mask_areas(told, encode_mask(np.ones((3, 4)))) == [decoded.sum()] * 2
     else:
         assert told.reason
+
+
+# ---------------------------------------------------------------- COCO's segmentations
+
+
+def test_polygons_are_drawn_as_pycocotools_draws_them() -> None:
+    polygons = [[1.2, 0.7, 9.5, 1.1, 7.3, 8.8], [20.0, 2.0, 31.0, 2.0, 31.0, 12.0, 20.0, 12.0], [-5, -5, 4, -5, 4, 4]]
+    made = coco_mask(polygons, Size(40, 13))
+    assert made == FittedMask(coco.merge(coco.frPyObjects(polygons, 13, 40))["counts"].decode(), Size(40, 13))
+    assert mask_areas(made)[0] > 110
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.lists(st.floats(-30, 60, width=16), min_size=6, max_size=12).filter(lambda p: len(p) % 2 == 0), min_size=1, max_size=3))
+def test_any_polygon_gives_a_mask_whose_runs_fit(polygons: list[list[float]]) -> None:
+    made = coco_mask(polygons, Size(17, 11))
+    assert isinstance(made, FittedMask)
+    assert fitted_mask(Mask(*made), Size(17, 11)) == made
+
+
+def test_run_lengths_are_read_as_a_list_and_as_a_string() -> None:
+    made = encode_mask(pixels(3))
+    assert coco_mask({"counts": made.counts, "size": [13, 40]}, Size(40, 13)) == made
+    assert coco_mask({"counts": [520], "size": [13, 40]}, Size(40, 13)) == encode_mask(np.zeros((13, 40)))
+
+
+# ---------------------------------------------------------------- boxes of masks
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_the_box_of_the_large_parts_is_scipys(seed: int) -> None:
+    ndimage = pytest.importorskip("scipy.ndimage")
+    seen, least = pixels(seed), 1 + seed % 12
+    labels, _ = ndimage.label(seen, np.ones((3, 3)))
+    large = np.isin(labels, [part for part in range(1, labels.max() + 1) if (labels == part).sum() >= least])
+    ys, xs = np.nonzero(large)
+    expected = Box(xs.min(), ys.min(), xs.max() + 1, ys.max() + 1) if len(xs) else None
+    assert mask_box(encode_mask(seen), least) == expected
+
+
+def test_pixels_that_touch_by_a_corner_are_one_part_and_the_foot_of_a_column_does_not_touch_the_next_ones_head() -> None:
+    diagonal, wrapped = np.eye(6, 8), np.zeros((6, 8))
+    wrapped[5, 2] = wrapped[0, 3] = 1
+    assert mask_box(encode_mask(diagonal), 6) == Box(0, 0, 6, 6)
+    assert (mask_box(encode_mask(wrapped), 1), mask_box(encode_mask(wrapped), 2)) == (Box(2, 0, 4, 6), None)
+    assert mask_box(encode_mask(np.zeros((6, 8)))) is None
+    assert mask_box(encode_mask(np.ones((6, 8)))) == Box(0, 0, 8, 6)

@@ -77,6 +77,34 @@ class BoxMatch:
         }
 
 
+@dataclass(frozen=True, slots=True)
+class AccuracyAt:
+    """`accuracy_at_THRESHOLD`, such as `accuracy_at_0.5`: the share of samples whose one box meets the gold box, in [0, 1].
+
+    It does where their IoU is at least `threshold`. The gold box is the first of the sample's regions; no box is a miss. What the
+    field calls Acc@0.5 or precision@0.5 of referring expression comprehension.
+
+    >>> from evalkit.types import Wants
+    >>> sample = Sample("1", "Where?", "Where?", (), Wants("boxes"), target=None, regions=(Box(0, 0, 10, 10),))
+    >>> AccuracyAt(0.5).measure(Box(0, 0, 10, 5), sample), AccuracyAt(0.5).measure(None, sample)
+    ({'hit': 1.0}, {'hit': 0.0})
+    """
+
+    threshold: float = 0.5
+
+    @property
+    def name(self) -> str:
+        return f"accuracy_at_{self.threshold:g}"
+
+    def measure(self, value: Box | None, sample: Sample) -> Record:
+        """`hit`: 1 where the box, in original pixels and its corners in any order, meets the gold one, else 0."""
+        return {"hit": float(value is not None and iou(value.ordered(), sample.regions[0]) >= self.threshold)}
+
+    def summarise(self, records: Columns) -> Mapping[str, Estimate]:
+        """The share, with Wilson's interval on the effective n."""
+        return {self.name: stats.share(stats.column(records, "hit"), records.group)}
+
+
 def matches(predicted: Sequence[Box], gold: Sequence[Box], threshold: float) -> int:
     """The most one-to-one pairs of a predicted and a gold box with IoU >= threshold, at most the shorter list's length.
 

@@ -1,6 +1,6 @@
 """Masks against gold masks, parts of which may not count."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from .. import stats
@@ -10,6 +10,10 @@ from ..types import Columns, Estimate, Record, Sample
 
 SAMPLE_EPSILON = 1e-5
 DATASET_EPSILON = 1e-10
+VOLUME_EPSILON = 1e-6
+
+Volume = tuple[Mask, ...]
+"""The masks of one object on the frames that are looked at, in their order; empty ones where it is not to be seen."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +91,67 @@ class MaskIoU:
         if self.strict:
             return inter / union if union else float(given)
         return inter / (union + SAMPLE_EPSILON) + (union == 0)
+
+
+class GoldAnswer(str):
+    """A gold answer in words that comes with gold masks: what it is about, each object as a volume, all of one number of frames."""
+
+    volumes: tuple[Volume, ...]
+
+    def __new__(cls, words: str, volumes: Sequence[Sequence[Mask]]) -> "GoldAnswer":
+        made = super().__new__(cls, words)
+        made.volumes = tuple(tuple(_fitted(mask, mask) for mask in volume) for volume in volumes)
+        return made
+
+
+@dataclass(frozen=True, slots=True)
+class PixelF1:
+    """`j` and `pixel_f1`, the IoU and the F1 score of the pixels, and `j_and_pixel_f1`, their mean: means over all objects of all samples.
+
+    The masks of an object on all frames count as one volume. The F1 score is of pixels, not of boundaries as in DAVIS' F. Each is in
+    [0, 1], and 0 where nothing is to be found, whatever was predicted. PixelQA's formulas (PolyU-ChenLab/UniPixel,
+    `infer_pixelqa.py`): 1e-6 is added to every denominator. The sample's target is a `GoldAnswer`; no masks (None) are empty ones.
+
+    >>> from evalkit.geometry import Size
+    >>> from evalkit.types import Wants
+    >>> left, top = Mask("022", Size(2, 2)), Mask("01100", Size(2, 2))
+    >>> sample = Sample("1", "Which?", "Which?", (), Wants("choice"), target=GoldAnswer("A", [[left, left]]))
+    >>> {name: round(value, 3) for name, value in PixelF1().measure([[left, top]], sample).items()}
+    {'j': 0.6, 'pixel_f1': 0.75, 'objects': 1.0}
+    """
+
+    @property
+    def name(self) -> str:
+        return "pixel_f1"
+
+    def measure(self, value: Sequence[Sequence[Mask]] | None, sample: Sample) -> Record:
+        """The sums of `j` and `pixel_f1` over the sample's `objects`, and their number.
+
+        Raises:
+            ValueError: there are not as many volumes, frames or pixels as the target has.
+        """
+        gold: tuple[Volume, ...] = sample.target.volumes
+        scores = [_volume_scores(*pair) for pair in zip(value, gold, strict=True)] if value is not None else []
+        return {"j": sum((j for j, _ in scores), 0.0), "pixel_f1": sum((f1 for _, f1 in scores), 0.0), "objects": float(len(gold))}
+
+    def summarise(self, records: Columns) -> Mapping[str, Estimate]:
+        """The three means, with clustered bootstrap intervals."""
+        j, f1, objects = (stats.column(records, name) for name in ("j", "pixel_f1", "objects"))
+        return {
+            "j": stats.ratio(j, objects, records.group, bounded=True),
+            "pixel_f1": stats.ratio(f1, objects, records.group, bounded=True),
+            "j_and_pixel_f1": stats.ratio((j + f1) / 2, objects, records.group, bounded=True),
+        }
+
+
+def _volume_scores(predicted: Sequence[Mask], gold: Sequence[Mask]) -> tuple[float, float]:
+    """IoU and pixel F1 of two volumes of as many frames."""
+    inter = found = wanted = 0
+    for mask, like in zip(predicted, gold, strict=True):
+        own, shared = mask_areas(_fitted(mask, like), _fitted(like, like))
+        found, inter, wanted = found + own, inter + shared, wanted + mask_areas(_fitted(like, like))[0]
+    precision, recall = inter / (found + VOLUME_EPSILON), inter / (wanted + VOLUME_EPSILON)
+    return inter / (found + wanted - inter + VOLUME_EPSILON), 2 * precision * recall / (precision + recall + VOLUME_EPSILON)
 
 
 def _fitted(mask: Mask, like: Mask) -> FittedMask:

@@ -8,7 +8,7 @@ from scipy.sparse import csr_array
 from scipy.sparse.csgraph import maximum_bipartite_matching
 
 from evalkit.geometry import Box, iou
-from evalkit.metrics.boxes import BoxMatch, GroundingIoU, matches
+from evalkit.metrics.boxes import AccuracyAt, BoxMatch, GroundingIoU, matches
 
 TEN = Box(0, 0, 10, 10)
 small = st.integers(0, 6)
@@ -120,3 +120,29 @@ def test_ten_thousand_boxes_on_one_gold_box_match_it_once():
 def test_boxes_far_from_every_gold_box_add_no_match(predicted, gold):
     far = [Box(100, 100, 110, 110)] * 3
     assert matches(predicted + far, gold, 0.5) == matches(predicted, gold, 0.5)
+
+
+@pytest.mark.parametrize(
+    ("predicted", "expected"),
+    [
+        (TEN, 1.0),
+        (Box(0, 0, 10, 5), 1.0),
+        (Box(0, 0, 10, 4.999), 0.0),
+        (Box(10, 10, 0, 0), 1.0),
+        (Box(5, 5, 5, 5), 0.0),
+        (Box(-1e308, -1e308, 1e308, 1e308), 0.0),
+        (Box(100, 100, 110, 110), 0.0),
+        (None, 0.0),
+    ],
+    ids=["perfect", "at the threshold", "below it", "inverted corners", "no area", "beyond floats", "elsewhere", "unparsed"],
+)
+def test_a_box_hits_from_the_threshold_on(sample, predicted, expected):
+    assert AccuracyAt(0.5).measure(predicted, sample(regions=[TEN])) == {"hit": expected}
+
+
+def test_accuracy_at_a_threshold_is_a_share_with_wilsons_interval_under_its_own_name(sample, score):
+    pairs = [(Box(0, 0, 10, 6), sample(regions=[TEN])), (None, sample(regions=[TEN]))]
+    estimates = score(AccuracyAt(0.5), pairs) | score(AccuracyAt(0.75), pairs)
+    assert {name: estimate.value for name, estimate in estimates.items()} == {"accuracy_at_0.5": 0.5, "accuracy_at_0.75": 0.0}
+    assert estimates["accuracy_at_0.75"].high > 0.5
+    assert AccuracyAt(0.5).name != AccuracyAt(0.75).name

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from evalkit.geometry import Mask, Size
-from evalkit.metrics.masks import GoldMask, MaskIoU
+from evalkit.metrics.masks import GoldAnswer, GoldMask, MaskIoU, PixelF1
 from evalkit.rle import encode_mask
 from evalkit.types import Estimate, Sample
 
@@ -119,3 +119,67 @@ def test_gold_masks_fit_each_other() -> None:
         gold(box(0, 0, 5, 5), box(4, 4, 7, 7))
     with pytest.raises(ValueError, match="no compressed run-length encoding"):
         GoldMask(Mask("?!", Size(20, 10)))
+
+
+def test_unipixels_policy_counts_ignored_pixels_as_background(sample: Callable[..., Sample]) -> None:
+    """Its code writes -1 into a mask of uint8, where OpenCV stores 0: what LISA leaves out is background. 10 of 20 pixels, by hand."""
+    target, ignored, predicted = box(0, 0, 5, 2), box(5, 0, 10, 2), encode_mask(box(0, 0, 10, 2))
+    exclude, background = (MaskIoU(strict=True).measure(predicted, sample(gold(target, ignore))) for ignore in (ignored, None))
+    assert exclude == {"iou": 1.0, "inter": 10.0, "union": 10.0}
+    assert background == {"iou": 0.5, "inter": 10.0, "union": 20.0}
+
+
+# ---------------------------------------------------------------- pixel F1
+
+
+def volumes(*things: list[Pixels]) -> list[list[Mask]]:
+    return [[encode_mask(frame) for frame in thing] for thing in things]
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_pixel_f1_and_j_are_scikit_learns_over_the_whole_volume(seed: int, sample: Callable[..., Sample]) -> None:
+    metrics = pytest.importorskip("sklearn.metrics")
+    rng = np.random.default_rng(seed)
+    target, predicted = rng.random((2, 4, 13, 9)) < rng.random(2)[:, None, None, None]
+    got = PixelF1().measure(volumes(list(predicted)), sample(GoldAnswer("A", volumes(list(target)))))
+    assert got["pixel_f1"] == pytest.approx(metrics.f1_score(target.ravel(), predicted.ravel()), abs=1e-5)
+    assert got["j"] == pytest.approx(metrics.jaccard_score(target.ravel(), predicted.ravel()), abs=1e-5)
+
+
+def test_a_volume_is_not_the_mean_of_its_frames(sample: Callable[..., Sample]) -> None:
+    """One frame of 100 pixels found, one of 4 missed: 100 / 104 and 200 / 204, where frames would have 1/2."""
+    asked = sample(GoldAnswer("A", volumes([box(0, 0, 10, 10), box(0, 0, 2, 2)])))
+    got = PixelF1().measure(volumes([box(0, 0, 10, 10), NOTHING]), asked)
+    assert got == {"j": pytest.approx(100 / 104, abs=1e-7), "pixel_f1": pytest.approx(200 / 204, abs=1e-6), "objects": 1.0}
+
+
+def test_where_nothing_is_to_be_found_the_volume_scores_nothing_whatever_was_masked(sample: Callable[..., Sample]) -> None:
+    asked = sample(GoldAnswer("A", volumes([NOTHING, NOTHING])))
+    for value in (volumes([NOTHING, NOTHING]), volumes([box(0, 0, 5, 5), NOTHING]), None):
+        assert PixelF1().measure(value, asked) == {"j": 0.0, "pixel_f1": 0.0, "objects": 1.0}
+
+
+def test_pixel_f1_is_the_mean_over_all_objects_of_all_samples(sample: Callable[..., Sample], score: Score) -> None:
+    thing = [box(0, 0, 5, 5)]
+    two, one = sample(GoldAnswer("A", volumes(thing, thing))), sample(GoldAnswer("B", volumes(thing)))
+    estimates = score(PixelF1(), [(volumes(thing, thing), two), (None, one)])
+    assert {name: round(estimate.value or 0, 4) for name, estimate in estimates.items()} == dict.fromkeys(
+        ("j", "pixel_f1", "j_and_pixel_f1"), 0.6667
+    )
+    assert all(estimate.n == 2 for estimate in estimates.values())
+    assert all(estimate.value is None for estimate in score(PixelF1(), []).values())
+
+
+def test_volumes_of_another_number_of_objects_frames_or_pixels_are_refused(sample: Callable[..., Sample]) -> None:
+    thing = [box(0, 0, 5, 5), NOTHING]
+    asked = sample(GoldAnswer("A", volumes(thing)))
+    for value in (volumes(thing, thing), volumes(thing[:1]), volumes([frame.T for frame in thing])):
+        with pytest.raises(ValueError, match=r"zip|expected a mask of 20 x 10 pixels"):
+            PixelF1().measure(value, asked)
+
+
+def test_a_gold_answer_is_its_words_wherever_words_are_asked_for() -> None:
+    answer = GoldAnswer("B", volumes([box(0, 0, 5, 5)]))
+    assert (answer, f"{answer}", "ABC".index(answer)) == ("B", "B", 1)
+    with pytest.raises(ValueError, match="no compressed run-length encoding"):
+        GoldAnswer("B", [[Mask("?!", Size(20, 10))]])

@@ -99,9 +99,10 @@ def run(
         opened = _open("model", config, chosen, environ) if config.model else _loaded(model, processor, config)
         stack.callback(engines.close, opened.engine)
         roles = {"model": opened.engine}
-        if config.judge:
-            roles["judge"] = _open("judge", config, chosen, environ).engine
-            stack.callback(engines.close, roles["judge"])
+        for role in ("judge", "segmenter"):
+            if getattr(config, role):
+                roles[role] = _open(role, config, chosen, environ).engine
+                stack.callback(engines.close, roles[role])
         for role in getattr(opened.engine, "roles", ()):  # a replay may hold the judge's replies too
             roles.setdefault(role, opened.engine)
         return _evaluate(opened, roles, chosen, config, progress, command)
@@ -154,6 +155,8 @@ def score(path: Path, check: bool = False) -> tuple[Summary, list[str]]:
 
 def _open(role: str, config: RunConfig, chosen: list[Task], environ: Mapping[str, str] | None = None) -> engines.Opened:
     """The engine of a role. What is said of the model (`OF_THE_MODEL`) is not said of another role's."""
+    if role == "segmenter" and config.segmenter.partition(":")[0] not in ("sam2", "plugin"):
+        raise UserError(f"expected --segmenter sam2:DIR, sam2:HUB_ID or plugin:FILE:CLASS, got '{config.segmenter}'")
     if role != "model":
         plain = RunConfig()
         config = replace(config, **{name: getattr(plain, name) for name in OF_THE_MODEL})
@@ -251,18 +254,17 @@ def _evaluate(
     folder = RunFolder.of(Path(config.out), opened.name, manifest.resolved(opened.name, asked, roles, chosen, config))
     with ExitStack() as stack:
         stack.enter_context(Lock(folder.path))
-        stores: list[Store] = []
-        if config.reuse:
-            stores.append(stack.enter_context(closing(Store(RunFolder.at(Path(config.reuse)).store))))
+        earlier = [stack.enter_context(closing(Store(RunFolder.at(Path(config.reuse)).store)))] if config.reuse else []
+        own = None
         if any(engine.info.stored for engine in roles.values()):
-            stores.insert(0, stack.enter_context(closing(Store(folder.store))))
-            roles = {role: Stored(engine, *stores) if engine.info.stored else engine for role, engine in roles.items()}
+            own = stack.enter_context(closing(Store(folder.store)))
+            roles = {role: Stored(engine, own, *earlier) if engine.info.stored else engine for role, engine in roles.items()}
         stack.enter_context(_logging_to(folder.log))
         made_of = manifest.build(opened.name, asked, sampling, roles, chosen, config, command)
         folder.write("manifest.json", made_of)
         rows = Rows(folder)
         stack.callback(rows.close)
-        summary = _drive(folder, roles, made_of, asked, chosen, config, rows, progress, stores[0] if opened.engine.info.stored else None)
+        summary = _drive(folder, roles, made_of, asked, chosen, config, rows, progress, own)
         rows.keep()
         folder.write("manifest.json", made_of | {"roles": manifest.roles_of(roles)})  # a server may have refused fields meanwhile
         folder.write("summary.json", summary.as_json())
@@ -302,7 +304,7 @@ def _drive(
             asked,
             config.repeats,
             made.graders,
-            None if config.blind else reading.images(made, roles["model"], store),
+            None if config.blind else reading.images(made, roles.get("segmenter", roles["model"]), store),  # a segmenter reads images
             config.blind,
         )
         for made in chosen

@@ -66,6 +66,8 @@ class RunConfig:
     max_cost: float | None = None
     max_time: float | None = None
     judge: str = ""
+    segmenter: str = ""
+    """What makes masks of the boxes and points of a model's replies."""
     limit: int | None = None
     blind: bool = False
     """Ask without the images: what the questions alone give away."""

@@ -13,6 +13,7 @@
 import json
 import re
 from collections.abc import Iterable
+from dataclasses import asdict
 from pathlib import Path
 from typing import IO, Any, Self
 
@@ -95,12 +96,14 @@ class Rows:
             "failure": prediction.failure,
             "finish": prediction.finish,
             "missing": prediction.missing,
-            "tags": sorted(sample.tags),
+            "tags": sorted(sample.tags | prediction.tags),
             "group": sample.group,
         }
         if prediction.evidence:
             row["evidence"] = [_evidence(item) for item in prediction.evidence]
-        for name in ("masks", "operations", "likelihoods", "verdicts"):
+        if prediction.operations:
+            row["operations"] = [asdict(operation) for operation in prediction.operations]
+        for name in ("masks", "likelihoods", "verdicts"):
             if getattr(prediction, name):
                 row[name] = getattr(prediction, name)
         self._files["predictions.jsonl"].write(_encode(row) + "\n")

@@ -128,7 +128,7 @@ def absolute(config: RunConfig) -> RunConfig:
         kind, colon, rest = text.partition(":")
         if kind == "openai":
             return text
-        if kind in ("replay", "plugin"):
+        if kind in ("replay", "plugin") or (kind == "sam2" and Path(rest).exists()):
             return f"{kind}{colon}{Path(rest).absolute()}"
         return str(Path(text).absolute()) if text and Path(text).exists() else text
 
@@ -137,7 +137,8 @@ def absolute(config: RunConfig) -> RunConfig:
         return f"{str(Path(key).absolute()) if '.py' in key else key}{is_pair}{Path(folder).absolute()}"
 
     tasks = tuple(str(Path(text).absolute()) if ".py" in text else text for text in config.tasks)
-    return dataclasses.replace(config, model=name(config.model), judge=name(config.judge), tasks=tasks, data=tuple(map(item, config.data)))
+    model, judge, segmenter = map(name, (config.model, config.judge, config.segmenter))
+    return dataclasses.replace(config, model=model, judge=judge, segmenter=segmenter, tasks=tasks, data=tuple(map(item, config.data)))
 
 
 def _own_file(task: str) -> str:

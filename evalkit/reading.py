@@ -2,7 +2,9 @@
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import lru_cache
 from itertools import islice
+from pathlib import Path
 
 from .config import RunConfig
 from .data import resolve
@@ -12,6 +14,9 @@ from .interfaces import Engine
 from .store import Store
 from .task import Task
 from .types import Image, Sample, sha256
+
+FILES = 4096
+"""Of how many image files the digests and sizes are kept: a video's frames are asked about again and again."""
 
 
 def limited(made: Task, config: RunConfig) -> Iterable[Sample]:
@@ -36,7 +41,13 @@ def images(made: Task, engine: Engine, store: Store | None) -> Callable[[Sample]
     """How a task's images get their digests and sizes: by reading them, or by what the store noted when they were read."""
     info, last = engine.info, deque[tuple[Image, Image]](maxlen=64)
 
+    @lru_cache(maxsize=FILES)
+    def of_file(image: Image) -> Image:
+        return resolve(image)
+
     def read(image: Image) -> Image:
+        if isinstance(image.source, Path):
+            return of_file(image)
         for raw, known in last:
             if raw == image:
                 return known

@@ -7,11 +7,13 @@ Row (what `scene("test", 0)` returns, shortened):
     Scene(width=214, height=188, objects=(Shape("red", "circle", (30, 42, 71, 83)), ...), kind="count",
           question="How many red circles are there?", options=(), answer="2", evidence=(0, 3))
 
-Paper: none; evalkit's own. A variant is any number of rows: `shapes` has 960, `shapes:500` the first 500 of them.
+Paper: none; evalkit's own. A variant is any number of rows: `shapes` has 960, `shapes:500` the first 500 of them. `shapes:mask-240` are
+the first 240 questions of where, each of which wants the pixels of the object, known exactly, and is scored by its box as well.
 Metric: accuracy of the answer by kind; boxes in any reply against the boxes of the objects that answer it, as GRIT's
 union-area IoU and as precision, recall and F1 at IoU 0.5. The prompt asks for pixels of the original image; a model whose
-declared frame is another is read in that one.
-Headline: accuracy. Departures: none, there is nothing to depart from.
+declared frame is another is read in that one. Of the `mask` variants: gIoU and cIoU of all masks of a reply together, beside the
+same of its boxes.
+Headline: accuracy; giou of the `mask` variants. Departures: none, there is nothing to depart from.
 
 Kinds take turns: count (0 to 5, uniform), yes_no ("Is the A to the left of the B?", even), choice (a colour among four
 letters, even), where (a box). In any 24 consecutive rows that start at a multiple of 24 every answer of a kind is equally
@@ -22,7 +24,7 @@ import io
 import random
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,9 +32,12 @@ from evalkit import (
     Accuracy,
     Box,
     BoxMatch,
+    GoldMask,
     GroundingIoU,
     Image,
     Lazy,
+    Mask,
+    MaskIoU,
     Prediction,
     Record,
     Rule,
@@ -41,13 +46,18 @@ from evalkit import (
     Unparsed,
     UserError,
     Wants,
+    encode_mask,
+    fitted_mask,
     parsers,
+    union_mask,
 )
 
 if TYPE_CHECKING:
+    import numpy as np
     import PIL.Image
+    import PIL.ImageDraw
 
-VARIANTS = ("960", ...)
+VARIANTS = ("960", "mask-240", ...)
 DATA = None
 COLOURS = {"red": (214, 45, 45), "green": (46, 160, 67), "blue": (52, 90, 214), "yellow": (232, 196, 40)}
 FORMS = ("circle", "square", "triangle")
@@ -112,21 +122,20 @@ def task(variant: str, data: Path | None) -> Task:
     Raises:
         UserError: it does not say a whole number above 0.
     """
-    if not re.fullmatch("[1-9][0-9]{0,11}", variant):
-        raise UserError(f"expected a number of rows above 0 as variant of shapes, such as shapes:500, got '{variant}'")
+    masked, rows = variant.startswith("mask-"), variant.removeprefix("mask-")
+    if not re.fullmatch("[1-9][0-9]{0,11}", rows):
+        raise UserError(f"expected a number of rows above 0 as variant of shapes, such as shapes:500 or shapes:mask-500, got '{variant}'")
+    regions = (Rule("official", boxes, GroundingIoU(), reads="boxes"), Rule("official", boxes, BoxMatch(), reads="boxes"))
+    answers = (Rule("official", plain_answer, Answers()), Rule("strict", strict_answer, Answers()))
+    masks = (Rule("official", mask, MaskIoU(strict=True), reads="masks"),)
     return Task(
         name="shapes" if variant == VARIANTS[0] else f"shapes:{variant}",
         version=1,
-        samples=lambda: (sample(index) for index in range(int(variant))),
-        rules=(
-            Rule("official", plain_answer, Answers()),
-            Rule("strict", strict_answer, Answers()),
-            Rule("official", boxes, GroundingIoU(), reads="boxes"),
-            Rule("official", boxes, BoxMatch(), reads="boxes"),
-        ),
-        headline="accuracy",
-        kinds=("count", "yes_no", "choice", "boxes"),
-        published={"rows": int(variant)},
+        samples=lambda: (to_mask(index) if masked else sample(index) for index in range(int(rows))),
+        rules=(*masks, *regions) if masked else (*answers, *regions),
+        headline="giou" if masked else "accuracy",
+        kinds=("mask", "boxes") if masked else ("count", "yes_no", "choice", "boxes"),
+        published={"rows": int(rows)},
     )
 
 
@@ -146,6 +155,15 @@ def sample(index: int) -> Sample:
         regions=regions,
         tags=frozenset({drawn.kind}),
     )
+
+
+def to_mask(number: int) -> Sample:
+    """The question of where of that number, from 0, which wants the object's mask as well; as any row it has its place as id."""
+    index = number * len(KINDS) + KINDS.index("where")
+    drawn = scene("test", index)
+    asked = drawn.objects[drawn.evidence[0]]
+    wants = Wants("mask", also=("boxes",), phrase=f"the {asked.name}")
+    return replace(sample(index), wants=wants, target=GoldMask(encode_mask(pixels(drawn, asked))), tags=frozenset())
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,6 +205,15 @@ def boxes(prediction: Prediction, sample: Sample) -> Sequence[Box] | Unparsed:
     return tuple(dict.fromkeys(found)) or Unparsed("no box")
 
 
+def mask(prediction: Prediction, sample: Sample) -> Mask | Unparsed:
+    """All masks of the reply as one."""
+    fitted = [fitted_mask(given, sample.target.mask.size) for given in prediction.masks]
+    unfit = [given for given in fitted if isinstance(given, Unparsed)]
+    if unfit or not fitted:
+        return unfit[0] if unfit else Unparsed(prediction.failure or "no mask")
+    return union_mask(fitted)
+
+
 def png(drawn: Scene) -> bytes:
     """The scene as the bytes of a PNG file."""
     file = io.BytesIO()
@@ -211,15 +238,29 @@ def render(drawn: Scene) -> "PIL.Image.Image":
     image = Image.new("RGB", (drawn.width, drawn.height), drawn.background)
     pen = ImageDraw.Draw(image)
     for shape in drawn.objects:
-        x1, y1, x2, y2 = shape.box
-        fill, inner = COLOURS[shape.colour], (x1, y1, x2 - 1, y2 - 1)
-        if shape.form == "circle":
-            pen.ellipse(inner, fill=fill)
-        elif shape.form == "square":
-            pen.rectangle(inner, fill=fill)
-        else:
-            pen.polygon([(x1, y2 - 1), (x2 - 1, y2 - 1), ((x1 + x2 - 1) / 2, y1)], fill=fill)
+        _draw(pen, shape, COLOURS[shape.colour])
     return image
+
+
+def pixels(drawn: Scene, shape: Shape) -> "np.ndarray[Any, Any]":
+    """Which pixels of the scene are the shape's, 255 or 0, uint8 (height, width)."""
+    import numpy as np
+    from PIL import Image, ImageDraw
+
+    image = Image.new("L", (drawn.width, drawn.height))
+    _draw(ImageDraw.Draw(image), shape, 255)
+    return np.asarray(image)
+
+
+def _draw(pen: "PIL.ImageDraw.ImageDraw", shape: Shape, fill: Any) -> None:
+    x1, y1, x2, y2 = shape.box
+    inner = (x1, y1, x2 - 1, y2 - 1)
+    if shape.form == "circle":
+        pen.ellipse(inner, fill=fill)
+    elif shape.form == "square":
+        pen.rectangle(inner, fill=fill)
+    else:
+        pen.polygon([(x1, y2 - 1), (x2 - 1, y2 - 1), ((x1 + x2 - 1) / 2, y1)], fill=fill)
 
 
 def wording(drawn: Scene) -> str:

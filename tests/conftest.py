@@ -35,6 +35,11 @@ def golden_data(tmp_path: Path) -> Callable[[Path], Path]:
             path.parent.mkdir(parents=True, exist_ok=True)
             if isinstance(content, dict) and "draw" in content:
                 Image.new("RGB", tuple(content["draw"]), "gray").save(path)
+            elif isinstance(content, dict) and "labels" in content:
+                labels = Image.new("P", (len(content["labels"][0]), len(content["labels"])))
+                labels.putpalette([0, 0, 0, 128, 0, 0, 0, 128, 0])
+                labels.putdata([int(label) for row in content["labels"] for label in row])
+                labels.save(path)
             elif isinstance(content, str):
                 path.write_text(content, encoding="utf-8", newline="")
             else:

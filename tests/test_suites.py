@@ -126,7 +126,7 @@ def test_all_tasks_whose_data_is_absent_are_named_at_once(tmp_path: Path) -> Non
     said = str(refused.value)
     assert said.startswith("2 of 3 tasks have no data here: vstar, gqa. To run the others alone: --tasks shapes.")
     assert "test_questions.jsonl" in said
-    assert "evalkit data TASK --download" in said
+    assert "evalkit data gqa --download" in said
 
 
 @pytest.mark.parametrize(

@@ -1,9 +1,12 @@
 """`evalkit run`: evaluate a model on tasks."""
 
+import glob
 import logging
 import os
+import re
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -17,8 +20,10 @@ from ..errors import UserError
 @click.option(
     "--model",
     "-m",
-    help="A directory, a hub id, openai:NAME, replay:PATH, plugin:FILE:CLASS, a name in configs/models (demo) or a .toml like those.",
+    help="A directory, a hub id, openai:NAME, replay:PATH, plugin:FILE:CLASS, a name in configs/models (demo) or a .toml like those; "
+    "several with commas between, or as a pattern in quotes: 'ckpts/*'.",
 )
+@click.option("--suite", "-s", help="A paper's table to fill: grit, pixel_reasoner, satori, core or a .toml; options replace its values.")
 @click.option("--tasks", "-t", help="Tasks, comma between: vstar,vsr:zeroshot,path/to/file.py. `evalkit tasks` lists them.")
 @click.option(
     "--protocol", "-p", help="How samples are asked: direct, grit, likelihood.  [default: as the model's config says, else direct]"
@@ -34,6 +39,15 @@ from ..errors import UserError
 @click.option("--max-cost", type=float, help="Stop asking a server when so much is spent (prices: --engine-args price_in=, price_out=).")
 @click.option("--max-time", type=float, help="Stop asking a server after so many seconds; the same command goes on.")
 @click.option("--judge", help="The model that judges answers, where a task needs one.")
+@click.option(
+    "--segmenter", help="sam2:DIR or sam2:HUB_ID: makes masks of the boxes and points that a model writes. For --protocol segment."
+)
+@click.option(
+    "--probe",
+    multiple=True,
+    callback=lambda context, option, given: ",".join(given) or None,
+    help="Sent after every answer: correlation (asks the judge), box-erasure, region-attention (ask for attention).",
+)
 @click.option("--limit", type=int, help="At least this many samples, in whole groups drawn by --seed; the run is marked partial.")
 @click.option("--blind", is_flag=True, default=None, help="Ask without the images: the floor that a score must rise above.")
 @click.option("--allow-incomplete", is_flag=True, default=None, help="Score what is there where a benchmark is refused as incomplete.")
@@ -59,27 +73,108 @@ from ..errors import UserError
 def command(config: Path | None, **given: Any) -> int:
     """Evaluate a model on tasks. The same command again finds the same folder and asks only what is missing.
 
-    Exit code: 0 complete, 1 some samples have no answer (run again), 2 something to mend.
+    Exit code: 0 complete, 1 some samples have no answer (run again), 2 something to mend, 130 stopped (run again).
     """
-    from .. import api
     from ..config import RunConfig, read
 
     options: dict[str, Any] = {}
     if config:
         loaded = read(RunConfig, config)
-        options = {spec.name: getattr(loaded, spec.name) for spec in fields(RunConfig)}
+        options = {spec.name: getattr(loaded, spec.name) for spec in fields(RunConfig) if getattr(loaded, spec.name) != spec.default}
     options |= {name: value for name, value in given.items() if value is not None and value != ()}
-    if not options.get("model") or not options.get("tasks"):
-        raise UserError("expected --model M and --tasks A,B. For a first try: evalkit run --model demo --tasks shapes")
+    if not options.get("model") or not (options.get("tasks") or options.get("suite")):
+        raise UserError("expected --model M and --tasks A,B or --suite S. For a first try: evalkit run --model demo --tasks shapes")
     options["cache"] = options.get("cache") or click.get_app_dir("evalkit")
-    model, tasks = options.pop("model"), options.pop("tasks")
-    progress = Progress(options.get("limit") is not None)
+    models = named(options.pop("model"))
     _say_what_is_logged()
+    if len(models) == 1:
+        summary = _evaluated(models[0], options)
+        click.echo(summary.table())
+        _say_what_is_missing(summary)
+        click.echo(f"\n{summary.folder}")
+        _say_how_to_compare([summary], options)
+        return 0 if summary.complete else 1
+    return _each(models, options)
+
+
+def named(text: str) -> list[str]:
+    """The models that `--model` names: one, several with commas between, or what a pattern matches, step-2 before step-10.
+
+    Raises:
+        UserError: a pattern matches no directory and no .toml file, or nothing is named.
+    """
+    found: list[str] = []
+    for part in [text] if Path(text).exists() else [part.strip() for part in text.split(",")]:
+        kind = next((kind for kind in ("replay:", "plugin:", "openai:") if part.startswith(kind)), "")
+        pattern = part.removeprefix(kind)
+        if kind in ("plugin:", "openai:") or Path(pattern).exists() or not glob.has_magic(pattern):
+            found += [part] if part else []
+            continue
+        matched = sorted(glob.glob(str(Path(pattern).expanduser())), key=_natural)  # noqa: PTH207 - the pattern may be absolute
+        kept = [path for path in matched if kind or Path(path).is_dir() or path.endswith(".toml")]
+        if not kept:
+            raise UserError(f"expected checkpoints (directories or .toml files) that match '{pattern}', found none")
+        if len(kept) < len(matched):
+            click.echo(f"left out, no checkpoints: {', '.join(path for path in matched if path not in kept)}", err=True)
+        found += [kind + path for path in kept]
+    if not found:
+        raise UserError(f"expected models with commas between, got '{text}'")
+    return list(dict.fromkeys(found))
+
+
+def _natural(text: str) -> list[tuple[int, int | str]]:
+    """A key that sorts numbers inside texts by their size."""
+    return [(0, int(piece)) if piece.isdecimal() else (1, piece) for piece in re.split(r"(\d+)", text)]
+
+
+def _evaluated(model: str, options: dict[str, Any]) -> Any:
+    from .. import api
+
+    progress = Progress(options.get("limit") is not None)
     try:
-        summary = api.run(model, tasks, progress=progress, command=sys.argv[1:], environ=os.environ, **options)
+        return api.run(model, progress=progress, command=sys.argv[1:], environ=os.environ, **options)
     finally:
         progress.close()
-    click.echo(summary.table())
+
+
+def _each(models: Sequence[str], options: dict[str, Any]) -> int:
+    """Evaluates the models one after the other, prints one table of their headlines, and returns the exit code.
+
+    Raises:
+        UserError: the first two fail for the very same reason, which then lies in the options.
+    """
+    from ..report.table import side_by_side
+
+    summaries: list[Any] = []
+    failed: dict[str, str] = {}
+    for number, model in enumerate(models, start=1):
+        click.echo(f"\n{model} ({number} of {len(models)})", err=True)
+        try:
+            summaries.append(_evaluated(model, options))
+        except UserError as error:
+            if not summaries and str(error) in failed.values():
+                raise
+            failed[model] = str(error)
+            click.echo(f"evalkit: {error}", err=True)
+        else:
+            _say_what_is_missing(summaries[-1])
+    if summaries:
+        click.echo(side_by_side([summary.as_json() for summary in summaries], [summary.folder.name for summary in summaries]))
+        click.echo("\n" + "\n".join(str(summary.folder) for summary in summaries))
+        _say_how_to_compare(summaries, options)
+    if failed:
+        click.echo(f"\nnot evaluated, {len(failed)} of {len(models)}: {', '.join(failed)}", err=True)
+        return 2
+    return 0 if all(summary.complete for summary in summaries) else 1
+
+
+def _say_how_to_compare(summaries: Sequence[Any], options: dict[str, Any]) -> None:
+    if options.get("suite"):
+        folders = " ".join(str(summary.folder) for summary in summaries)
+        click.echo(f"In the paper's table: evalkit table {folders} --suite {options['suite']} --published", err=True)
+
+
+def _say_what_is_missing(summary: Any) -> None:
     for entry in summary.tasks:
         for note in entry["notes"]:
             click.echo(f"note: {note}", err=True)
@@ -90,8 +185,6 @@ def command(config: Path | None, **given: Any) -> int:
                 "The same command asks just these again.",
                 err=True,
             )
-    click.echo(f"\n{summary.folder}")
-    return 0 if summary.complete else 1
 
 
 def _say_what_is_logged() -> None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from .. import config
+from .. import config, graders
 from ..errors import Refused, UserError, did_you_mean
 from ..geometry import Frame
 from ..interfaces import Engine
@@ -25,8 +25,9 @@ class Opened:
 
 
 def open_model(name: str, options: config.RunConfig, tasks: list[Task], environ: Mapping[str, str] | None = None) -> Opened:
-    """The engine for `name`: a directory, a hub id, `openai:NAME`, `replay:PATH`, `plugin:FILE:CLASS`, a name in configs/models or
-    a file like those, or one of the answerers that test a task: `oracle`, `mute`, `guess`. `environ` holds the keys of servers.
+    """The engine for `name`: a directory, a hub id, `openai:NAME`, `replay:PATH`, `plugin:FILE:CLASS`, `sam2:DIR` (a
+    segmenter), a name in configs/models or a file like those, or one of the answerers that test a task: `oracle`, `mute`, `guess`.
+    `environ` holds the keys of servers.
 
     Raises:
         UserError: there is no such model, or it cannot be loaded.
@@ -34,7 +35,7 @@ def open_model(name: str, options: config.RunConfig, tasks: list[Task], environ:
     if options.engine not in ENGINES:
         raise UserError(f"no engine '{options.engine}'. {did_you_mean(options.engine, ENGINES)}")
     kind, _, rest = name.partition(":")
-    if kind in ("replay", "plugin", "openai") and options.engine not in ("auto", kind):
+    if kind in ("replay", "plugin", "openai", "sam2") and options.engine not in ("auto", kind):
         raise UserError(f"--engine {options.engine} does not go with --model {name}: leave it out")
     if kind not in ("replay", "plugin", "openai") and options.engine in ("replay", "plugin", "openai"):
         kind, rest = options.engine, name
@@ -52,6 +53,12 @@ def open_model(name: str, options: config.RunConfig, tasks: list[Task], environ:
         if asked:
             engine.info = replace(engine.info, frame=asked)
         return Opened(engine, engine.info.name, "direct")
+    if kind == "sam2":
+        from .sam2 import Sam2
+
+        cache = Path(options.cache) if options.cache else None
+        made = Sam2(rest, device=options.device or None, batch_size=options.batch_size, cache=cache)
+        return Opened(made, _short(rest), "segment")
     if name in ANSWERERS and not Path(name).is_dir():
         return Opened(_answerer(name, tasks, asked), name, "direct")
     declared = config.ModelConfig(f"openai:{rest}") if kind == "openai" else config.model(name)
@@ -65,7 +72,7 @@ def open_model(name: str, options: config.RunConfig, tasks: list[Task], environ:
 def _replicas(kind: str, name: str, options: config.RunConfig) -> Opened:
     """Several engines of one checkpoint or plugin, on the GPUs and machines that Ray has."""
     declared = config.model(name) or config.ModelConfig(name)
-    if kind in ("replay", "openai") or name in ANSWERERS or declared.source.startswith("openai:"):
+    if kind in ("replay", "openai", "sam2") or name in ANSWERERS or declared.source.startswith("openai:"):
         raise UserError(f"--replicas are of a checkpoint or a plugin, and {name} is none: leave it out")
     from .replicated import replicate
 
@@ -137,6 +144,8 @@ def _loaded(declared: config.ModelConfig, options: config.RunConfig) -> tuple[An
             if (options.protocol or declared.protocol) == "likelihood"
             else "it merges adapters"
             if adapter
+            else "it can tell attention"
+            if _attends(options)
             else launch.unfit(declared.source, trusted)
         )
         kind, reason = ("transformers", reason) if reason else ("vllm", "it serves the architecture")
@@ -149,15 +158,20 @@ def _loaded(declared: config.ModelConfig, options: config.RunConfig) -> tuple[An
     if kind == "vllm":
         from .vllm import VLLM
 
-        if adapter:
-            raise UserError("the vllm engine takes no --adapter: merge it into the checkpoint, or choose --engine transformers")
-        return VLLM(declared.source, **shared, arguments=config.engine_arguments((*declared.engine_args, *options.engine_args))), reason
+        arguments = config.engine_arguments((*declared.engine_args, *options.engine_args))
+        return VLLM(declared.source, **shared, adapter=adapter or None, arguments=arguments), reason
     if options.engine_args:
         raise UserError(f"--engine-args are vLLM's, and the engine is {kind}: leave them out, or choose --engine vllm")
     from .transformers import Transformers
 
     made = Transformers(declared.source, **shared, adapter=adapter or None, device=options.device or None, batch_size=options.batch_size)
     return made, reason
+
+
+def _attends(options: config.RunConfig) -> bool:
+    """Whether a probe asks the model for its attention."""
+    probes = map(graders.find, options.probe)
+    return any(probe.grader.to == "model" and "attend" in probe.asks for probe in probes)
 
 
 def close(engine: Any) -> None:

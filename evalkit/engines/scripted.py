@@ -47,7 +47,7 @@ def oracle(samples: Mapping[str, Sample], frame: Frame = Frame.ORIGINAL) -> Scri
             gold = LETTERS.index(sample.target)
             return Response(likelihoods=tuple(-1.0 - (place != gold) for place in range(len(request.kind.continuations))))
         if wanted == "mask":
-            return Response(masks=(sample.target.mask,))
+            return Response(masks=getattr(sample.target, "masks", None) or (sample.target.mask,), boxes=sample.regions)
         evidence = [_written(box, frame, size) for box in sample.regions]
         if wanted == "boxes":
             evidence, answer = _detections(sample.target, frame, size)

@@ -29,7 +29,7 @@ def rows(predictions: list[Prediction], samples: list[Sample] = SAMPLES) -> dict
 
 def test_the_rates_are_shares_and_means_over_all_samples() -> None:
     found = rows([Prediction("", None, operations=operations) for operations in ASKED])
-    assert {metric: row["value"] for (metric, _), row in found.items()} == {
+    assert {metric: row["value"] for (metric, _), row in found.items() if row["rule"] != "math_verify"} == {
         "rapr": 0.75,
         "operations_asked": 1.0,
         "operations_done": 0.5,

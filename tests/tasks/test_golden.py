@@ -1,9 +1,10 @@
 """Every task's golden file: invented rows in the benchmark's own layout, replies, and what each rule makes of them.
 
-First line: {"task": NAME, "files": {PATH: rows of a .jsonl, the value of a .json, any text, or {"draw": [width, height]} for an
-image}}. Then lines {"sample": ID, "text": REPLY, "rule": {RULE: the first number of its record, or null where the reply is not
-parsed}}, with "given" (boxes, labels, scores, masks beside the text) and "verdicts" where the task has graders. Replies go
-through the `direct` protocol; boxes in them are in original pixels. Of several rules with one name the first is meant.
+First line: {"task": NAME, "files": {PATH: rows of a .jsonl, the value of a .json, any text, {"draw": [width, height]} for an
+image, {"labels": rows of digits} for a label image}}. Then lines {"sample": ID, "text": REPLY, "rule": {RULE: the first number of its
+record, or null where the reply is not parsed}}, with "given" (boxes, labels, scores, masks beside the text) and "verdicts" where the
+task has graders. Replies go through the `direct` protocol; boxes in them are in original pixels. Of several rules with one name the
+first is meant.
 """
 
 import json

@@ -5,11 +5,13 @@ import hashlib
 import io
 from collections import Counter
 
+import numpy as np
 import pytest
 from PIL import Image, ImageChops
 
 from evalkit.errors import UserError
 from evalkit.geometry import Box, Frame, iou
+from evalkit.rle import decode_mask, mask_box
 from evalkit.task import find, module, variants
 from evalkit.types import Evidence, Lazy, Prediction, Unparsed
 
@@ -69,16 +71,32 @@ def test_images_differ_in_size_and_aspect_and_are_drawn_when_read() -> None:
     assert max(ratios) > 1.25
 
 
-def test_any_number_of_rows_is_a_variant_and_only_the_default_is_listed() -> None:
-    assert variants("shapes") == ("960",)
+def test_any_number_of_rows_is_a_variant_and_one_of_each_kind_is_listed() -> None:
+    assert variants("shapes") == ("960", "mask-240")
     task = find("shapes:500")
     assert (task.name, task.published["rows"], sum(1 for _ in task.samples())) == ("shapes:500", 500, 500)
     assert (find("shapes").name, find("shapes:960").name) == ("shapes", "shapes")
+    masked = find("shapes:mask-7")
+    assert (masked.name, masked.published["rows"], sum(1 for _ in masked.samples())) == ("shapes:mask-7", 7, 7)
 
 
-@pytest.mark.parametrize("variant", ["0", "x", "-3", "1.5", "007", "٣", " 5", "9" * 5000])
+def test_a_mask_is_exactly_what_is_drawn_of_the_object_that_is_asked_for() -> None:
+    for sample in find("shapes:mask-24").samples():
+        drawn = shapes.scene("test", int(sample.id))
+        [asked] = (drawn.objects[place] for place in drawn.evidence)
+        empty = Image.new("RGB", (drawn.width, drawn.height), drawn.background)
+        alone = shapes.render(dataclasses.replace(drawn, objects=(asked,)))
+        assert (decode_mask(sample.target.mask) == (np.asarray(alone) != np.asarray(empty)).any(-1)).all()
+        assert mask_box(sample.target.mask) == sample.regions[0] == Box(*asked.box)
+        assert (sample.wants.kind, sample.wants.phrase) == ("mask", f"the {asked.name}")
+        assert sample.question == f"Where is the {asked.name}?"
+
+
+@pytest.mark.parametrize("variant", ["0", "x", "-3", "1.5", "007", "٣", " 5", "9" * 5000, "mask", "mask-", "mask-0", "mask-mask-3"])
 def test_a_variant_that_is_no_number_of_rows_is_told_what_is_expected(variant: str) -> None:
-    with pytest.raises(UserError, match="expected a number of rows above 0 as variant of shapes, such as shapes:500, got"):
+    with pytest.raises(
+        UserError, match="expected a number of rows above 0 as variant of shapes, such as shapes:500 or shapes:mask-500, got"
+    ):
         find(f"shapes:{variant}")
 
 

@@ -166,7 +166,7 @@ def _sample(name: str, text: str, prompt: str, image: Image, gold: GoldMask, gro
         question=text.strip(),
         prompt=f"{prompt} Please output segmentation mask.",
         images=(image,),
-        wants=Wants("mask", phrase=text.strip()),
+        wants=Wants("mask", phrase=text.strip(), phrasing="sentence" if "long" in tags else "query"),
         target=gold,
         tags=frozenset(tags),
         group=group,

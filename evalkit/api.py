@@ -95,6 +95,7 @@ def run(
         protocols.find(config.protocol)
     for name in config.probe:
         graders.find(name)
+    refusals.unjudged(chosen, config)
     with ExitStack() as stack:
         opened = _open("model", config, chosen, environ) if config.model else _loaded(model, processor, config)
         stack.callback(engines.close, opened.engine)

@@ -1,12 +1,13 @@
 """Runs that would give a number that means something else: refused before they start, or when their numbers are due."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from . import graders
 from .config import RunConfig, suite
 from .errors import Refused
 from .geometry import Frame
 from .interfaces import AnswerProtocol, Engine, Reading
+from .parsers.math import installed, verified
 from .scoring import OVERALL, Tally
 from .task import Task
 
@@ -36,13 +37,9 @@ def before(name: str, roles: Mapping[str, Engine], chosen: Sequence[Task], asked
                 else (f"has no rule that reads what protocol {asked.name} gives: choose another --protocol")
             )
             raise Refused(f"task '{made.name}' {why}")
-        for grader in made.graders:
-            if grader.to not in roles:
-                paper = suite(config.suite).judge if config.suite and grader.to == "judge" else ""
-                raise Refused(
-                    f"task '{made.name}' needs a {grader.to} for '{grader.name}': name one with --{grader.to} MODEL"
-                    + (f" (the paper's is {paper}: --judge {paper})" if paper else ", or choose a variant without (`evalkit tasks`)")
-                )
+        _roles(made, roles, config)
+        if any(rule.parse is verified for rule in made.rules):
+            installed()
         if not any(rule.reads == "boxes" for rule in rules):
             continue
         if info.frame is None:
@@ -53,6 +50,27 @@ def before(name: str, roles: Mapping[str, Engine], chosen: Sequence[Task], asked
             )
         if info.frame is Frame.SEEN and not info.reads_images:
             raise Refused(f"'{name}' does not say what size it saw, so boxes in frame 'seen' cannot be placed: convert them before")
+
+
+def unjudged(chosen: Sequence[Task], config: RunConfig) -> None:
+    """Checks that a task that needs a judge has one, before a model is loaded; a replay may hold the judge's replies itself.
+
+    Raises:
+        Refused: it has none.
+    """
+    for made in chosen:
+        if not config.model.startswith("replay:") and config.engine != "replay":
+            _roles(made, ["model", *(role for role in ("judge", "segmenter") if getattr(config, role))], config)
+
+
+def _roles(made: Task, roles: Collection[str], config: RunConfig) -> None:
+    for grader in made.graders:
+        if grader.to not in roles:
+            paper = suite(config.suite).judge if config.suite and grader.to == "judge" else ""
+            raise Refused(
+                f"task '{made.name}' needs a {grader.to} for '{grader.name}': name one with --{grader.to} MODEL"
+                + (f" (the paper's is {paper}: --judge {paper})" if paper else ", or choose a variant without (`evalkit tasks`)")
+            )
 
 
 def _probe(called: str, name: str, roles: Mapping[str, Engine], asked: AnswerProtocol, config: RunConfig) -> None:

@@ -54,7 +54,7 @@ def load() -> Any:
 
     def model(images: Iterable[PIL.Image.Image], text: str, prefill: str, max_new_tokens: int) -> tuple[str, list[np.ndarray]]:
         named = [colour for colour in COLOURS if colour in text.lower()]
-        logits = [64.0 - np.abs(np.asarray(image, dtype=float) - COLOURS[colour]).sum(-1) for image in images for colour in named]
+        logits = [64.0 - np.abs(np.asarray(image, dtype=float) - COLOURS[colour]).sum(-1) for colour in named for image in images]
         return (f"Sure, it is {named[0]}." if named else "I know no such colour."), logits
 
     return model

@@ -62,6 +62,7 @@ DATA = Data(
 
 FRAMES = 16
 LETTERS = "ABCDEFGH"
+MOST = 5  # options of a question
 FRAMED, RATE = "episodic_reasoning", 3  # its videos are folders of frames, so many a second
 
 # `data_list` of mvbench.ipynb
@@ -123,13 +124,16 @@ def official(prediction: Prediction, sample: Sample) -> str | Unparsed:
         return Unparsed(prediction.failure)
     first = prediction.answer.strip().split("\n")[0].lower().split(" ")[0]
     word, bare = f"({first}", f"({first}".replace(".", "")
-    found = [letter for letter in LETTERS[: len(sample.options)] if f"({letter.lower()})" in word or bare in f"({letter.lower()})"]
+    letters = LETTERS[: len(sample.options or _options(sample.question))]
+    found = [letter for letter in letters if f"({letter.lower()})" in word or bare in f"({letter.lower()})"]
     return found[0] if found and bare != "(" else Unparsed("no option in the first word")
 
 
 def strict(prediction: Prediction, sample: Sample) -> str | Unparsed:
     """The letter that the answer gives."""
-    return Unparsed(prediction.failure) if prediction.answer is None else parsers.letter(prediction.answer, sample.options)
+    if prediction.answer is None:
+        return Unparsed(prediction.failure)
+    return parsers.letter(prediction.answer, sample.options or _options(sample.question))
 
 
 def _of_json(path: Path, videos: Path) -> Iterator[Sample]:
@@ -173,14 +177,11 @@ def _folder(place: Path, clip: tuple[float, float] | None) -> tuple[Image, ...]:
 
 
 def _of_parquet(path: Path) -> Iterator[Sample]:
-    """Options that do not stand on lines of their own are the bare letters, up to the most that a question of MVBench has."""
+    """The rows as they are: the question holds its options already, so the sample has none."""
     for row in sibling(__file__, "_pixel_reasoner").rows(path):
-        listed = OPTION.findall(row.question)
-        lettered = [text for (letter, text), expected in zip(listed, LETTERS, strict=False) if letter == expected]
-        options = tuple(lettered) if len(lettered) == len(listed) and listed else tuple("ABCDE")
-        answer = LETTER.fullmatch(row.answers[0].strip())
-        if not answer or answer[1] not in LETTERS[: len(options)]:
-            raise DataError(f"expected the letter of one of {len(options)} options as answer in {row.where}, got {row.answers[0]!r:.60}")
+        answer, count = LETTER.fullmatch(row.answers[0].strip()), len(_options(row.question))
+        if not answer or answer[1] not in LETTERS[:count]:
+            raise DataError(f"expected the letter of one of {count} options as answer in {row.where}, got {row.answers[0]!r:.60}")
         yield Sample(
             id=row.id,
             question=row.question,
@@ -188,6 +189,12 @@ def _of_parquet(path: Path) -> Iterator[Sample]:
             images=row.images,
             wants=Wants("choice", form="video"),
             target=answer[1],
-            options=options,
             group=row.group,
         )
+
+
+def _options(question: str) -> tuple[str, ...]:
+    """The options that a question lists on lines of their own; else as many without a text as a question of MVBench has at most."""
+    listed = OPTION.findall(question)
+    ordered = all(letter == expected for (letter, _), expected in zip(listed, LETTERS, strict=False))
+    return tuple(text for _, text in listed) if listed and ordered else ("",) * MOST

@@ -19,6 +19,7 @@ from typing import Any, Protocol
 
 from ..errors import DataError, UserError
 from ..geometry import Box, Frame, Mask, Size, is_finite
+from ..images import MAX_PIXELS
 from ..task import Reply, Task
 from ..types import ModelInfo, Request, Response
 from .common import admit
@@ -236,7 +237,11 @@ def _mask(given: dict[str, Any]) -> Mask:
     """A mask of COCO's run lengths, compressed to a string or a plain list."""
     height, width = given["size"]
     counts = given["counts"]
+    if not all(type(side) is int and side > 0 for side in (height, width)) or height * width > MAX_PIXELS:
+        raise ValueError(f"a mask of the size {given['size']!r:.40}")
     if isinstance(counts, list):
+        if not all(type(run) is int and 0 <= run <= height * width for run in counts):
+            raise ValueError("a mask whose runs are no whole numbers of pixels")
         from pycocotools import mask
 
         counts = mask.frPyObjects({"counts": counts, "size": [height, width]}, height, width)["counts"].decode()

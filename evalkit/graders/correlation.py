@@ -41,7 +41,8 @@ _NAMED = re.compile(r"\bimage\s*([01])\b", re.IGNORECASE)
 
 @dataclass(frozen=True, slots=True)
 class Correlation:
-    """What the judge was told and what it picked; None where the reply has no box in the image, and nobody is asked.
+    """What the judge was told and what it picked; None where the reply has no box in the image, and nobody is asked, or where a replay
+    lacks a reply of the judge.
 
     `description` is the chain as it was shown; of each repeat `shown` is the number of the image with the reply's boxes, and
     `picked` the number that the judge named, None where it named neither or both.
@@ -64,6 +65,8 @@ class Correlation:
             sides = [sample.images[0].derive(Draw(drawn)) for drawn in ((others, boxes) if place else (boxes, others))]
             message = Message("user", (*sides, QUESTION.format(masked=description)))
             response = yield Request(Generate((message,), self.sampling), to=self.to, draw=repeat)
+            if response.missing:
+                return None
             shown.append(place)
             picked.append(named(response.text))
         return {"description": description, "shown": shown, "picked": picked}

@@ -59,6 +59,12 @@ def is_verified(text: str, answers: Sequence[str]) -> bool | Unparsed:
     return verdict == 1 if verdict >= 0 else Unparsed("nothing that math-verify can read")
 
 
+def installed() -> None:
+    """Raises `UserError` where math-verify is not installed."""
+    if importlib.util.find_spec("math_verify") is None:
+        raise UserError("comparing answers needs math-verify: pip install 'evalkit[math]'")
+
+
 class _Worker:
     """The process that compares: started at the first job, again after one that ended it, and ended with this process."""
 
@@ -79,8 +85,7 @@ class _Worker:
         return Unparsed(f"math-verify ended with exit status {status}")
 
     def _start(self) -> None:
-        if importlib.util.find_spec("math_verify") is None:
-            raise UserError("comparing answers needs math-verify: pip install 'evalkit[math]'")
+        installed()
         self._end()
         # -P: the script's folder, whose modules are named as some of the standard library's, stays off the path
         command = [sys.executable, "-P", str(Path(__file__).with_name("_verifier.py"))]

@@ -143,7 +143,7 @@ class Segmented:
             written = [(thing.box, thing.label) for thing in things if thing.box] if masked else labelled_quadruples(response.text)
             boxes = evidence(written, sample, model, response.seen)
         if not masked or response.masks or response.missing:
-            return prediction(response, response.text.partition(")")[0] if prefill else response.text, "", boxes)
+            return prediction(response, _chosen(response.text) if prefill else response.text, "", boxes)
         size = sample.images[0].size
         if (things or boxes) and size is None:
             raise Refused(f"'{model.name}' points where a mask is wanted: name what makes masks of that with --segmenter sam2:DIR")
@@ -245,6 +245,18 @@ def _placed(thing: Pointed, sample: Sample, model: ModelInfo, seen: Sequence[Siz
     if not thing.box:
         return tuple(Point(box.x1, box.y1) for box in placed)
     return placed[0], *(Point(box.x1, box.y1) for box in placed[1:])
+
+
+def _chosen(text: str) -> str:
+    """The letter before the bracket that the prefill opened, whether or not the reply repeats the prefill or opens one itself; else the
+    reply.
+
+    >>> _chosen("B) the left one"), _chosen("The best option is (B)"), _chosen("(B)"), _chosen("the left one (really)")
+    ('B', 'B', 'B', 'the left one (really)')
+    """
+    begun = text.strip().removeprefix(PREFILL).lstrip("( ")
+    letter, bracket, _ = begun.partition(")")
+    return letter.strip() if bracket and len(letter.strip()) == 1 else text
 
 
 def _inside(parts: Sequence[Box | Point], size: Size) -> tuple[Box | Point, ...]:

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from .. import config
 from ..config import Column, SuiteConfig
 from .published import Published
 from .table import aligned
@@ -174,7 +175,7 @@ def _differences(suite: SuiteConfig, column: Column, run: Run) -> list[str]:
     if column.published_rule:
         told.append(f"read by rule {column.rule}, the published by {column.published_rule}")
     judge = manifest.get("options", {}).get("judge") or manifest.get("roles", {}).get("judge", {}).get("name", "")
-    if column.judged and suite.judge and judge != suite.judge:
+    if column.judged and suite.judge and _source(judge) != _source(suite.judge):
         told.append(f"judged by {judge or 'none'}, the table by {suite.judge}")
     if manifest.get("roles", {}).get("model", {}).get("details", {}).get("engine") == "replay":
         return [*told, "replayed: how its replies were decoded, and from images of what size, is not known"]
@@ -188,6 +189,12 @@ def _differences(suite: SuiteConfig, column: Column, run: Run) -> list[str]:
     if shown != meant:
         told.append(f"images of {_pixels(*shown)}, the table's of {_pixels(*meant)}")
     return told
+
+
+def _source(model: str) -> str:
+    """What a model's name stands for, where it is declared."""
+    declared = config.model(model)
+    return declared.source if declared else model
 
 
 def _gaps(entry: Mapping[str, Any], row: Mapping[str, Any]) -> list[str]:

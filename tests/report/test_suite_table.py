@@ -121,7 +121,7 @@ def test_benchmarks_that_are_not_built_are_dashes_and_named() -> None:
 
 
 def _of_satori() -> Run:
-    asked = {"sampling": {"temperature": 0.0, "max_tokens": 2048}, "budget": {"min_pixels": 200_704, "max_pixels": 401_408}}
+    asked = {"sampling": {"temperature": 0.0, "max_tokens": 2048}, "budget": None}
     entry = {"task": "mmbench", "headline": "accuracy", "limit": None, "published": 4329, "samples": 4329, "gaps": []}
     summary = {"model": RUN, "protocol": "satori", "tasks": [entry], "numbers": [row("mmbench", "accuracy", 0.9)]}
     return Run("MINE-0123", summary, {"resolved": {"protocol": ["satori", asked]}})

@@ -45,7 +45,7 @@ THINK = "<think> Here it is: {} </think> <rethink> So. </rethink> <answer> {}"
 
 def write(folder: Path, name: str, *changes: dict[str, Any]) -> Path:
     folder.mkdir(exist_ok=True)
-    rows = [ROW | change for change in changes]
+    rows = [ROW | {"dataset": STEMS[name][0].removesuffix("_val")} | change for change in changes]
     (folder / f"{STEMS[name][0]}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     return folder
 

@@ -121,7 +121,9 @@ def _rows(made: Set, folder: Path) -> Iterator[tuple[str, dict[str, Any], Path]]
         where = f"{paths[0]}, row {number}"
         require(row, keys, where)
         if not row["dataset"].startswith(made.dataset):
-            raise DataError(f"expected a row of {made.dataset} in {where}, got one of {row['dataset']}: name the folder of this set with --data")
+            raise DataError(
+                f"expected a row of {made.dataset} in {where}, got one of {row['dataset']}: name the folder of this set with --data"
+            )
         image = next((home / row["image"] for home in (folder, *below) if (home / row["image"]).is_file()), folder / row["image"])
         yield where, row | {"number": number}, image
 

@@ -23,10 +23,15 @@ from ..errors import UserError
     help="A directory, a hub id, openai:NAME, replay:PATH, plugin:FILE:CLASS, a name in configs/models (demo) or a .toml like those; "
     "several with commas between, or as a pattern in quotes: 'ckpts/*'.",
 )
-@click.option("--suite", "-s", help="A paper's table to fill: grit, pixel_reasoner, satori, core or a .toml; options replace its values.")
+@click.option(
+    "--suite", "-s", help="A paper's table to fill: grit, pixel_reasoner, satori, unipixel, core or a .toml; options replace its values."
+)
 @click.option("--tasks", "-t", help="Tasks, comma between: vstar,vsr:zeroshot,path/to/file.py. `evalkit tasks` lists them.")
 @click.option(
-    "--protocol", "-p", help="How samples are asked: direct, grit, likelihood.  [default: as the model's config says, else direct]"
+    "--protocol",
+    "-p",
+    help="How samples are asked: direct, grit, pixel_reasoner, satori, segment, likelihood; with a variant, grit:direct.  "
+    "[default: as the model's config says, else direct]",
 )
 @click.option("--engine", help="auto, transformers, vllm, openai, replay or plugin.  [default: auto]")
 @click.option(

@@ -26,6 +26,8 @@ from .common import admit, one_by_one
 
 MOST_DECODED = 32
 """How many requests' images are decoded at most and not yet rendered."""
+COLDEST = 0.01
+"""The lowest temperature but 0 that vLLM samples at: it would raise a lower one to this, with a line in its log."""
 WATCH = 1.0
 """Seconds between looks at whether vLLM's process is still there."""
 LIKELIHOOD_BYTES = 4 << 30
@@ -143,9 +145,15 @@ class VLLM:
         Raises:
             Gap: the prompt is longer than the model's context, or vLLM failed or died.
             ImageError: one of its images cannot be read.
-            Refused: the request's kind is not served, an image's budget cannot be honoured, or a likelihood takes too much memory.
+            Refused: the request's kind is not served, its temperature or an image's budget cannot be honoured, or a likelihood takes too
+                much memory.
         """
         admit(self.info, request)
+        if isinstance(request.kind, Generate) and 0 < request.kind.sampling.temperature < COLDEST:
+            raise Refused(
+                f"expected a temperature of 0 or of at least {COLDEST} for vLLM, got {request.kind.sampling.temperature}, which it would "
+                "raise: choose 0, or --engine transformers"
+            )
         return await one_by_one(request, self._answer)
 
     def close(self) -> None:

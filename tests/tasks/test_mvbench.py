@@ -145,23 +145,25 @@ def test_a_file_of_no_known_task_is_named(tmp_path: Path) -> None:
 
 def test_the_frames_of_pixel_reasoner_are_images(tmp_path: Path) -> None:
     [sample] = packed(tmp_path, FRAMES)
-    assert (sample.id, sample.target, sample.options) == ("MVBench-3", "B", ("Left", "Right", "It stands."))
+    assert (sample.id, sample.target, sample.options) == ("MVBench-3", "B", ())
     assert [image.source for image in sample.images] == [tmp_path / place for place in FRAMES["image"]]
     assert (sample.prompt, sample.wants.form) == (FRAMES["question"], "video")
 
 
 @pytest.mark.parametrize(
-    ("question", "options"),
+    ("question", "count"),
     [
-        ("Which?\nA. Left\nB. Right", ("Left", "Right")),
-        ("Which?\n  A: Left\n  B: Right\nAnswer with a letter.", ("Left", "Right")),
-        ("Which? (A) Left (B) Right", ("A", "B", "C", "D", "E")),
-        ("Which?\n(A) Left\n(C) Right", ("A", "B", "C", "D", "E")),
+        ("Which?\nA. Left\nB. Right", 2),
+        ("Which?\n  A: Left\n  B: Right\nAnswer with a letter.", 2),
+        ("Which? (A) Left (B) Right", 5),
+        ("Which?\n(A) Left\n(C) Right", 5),
     ],
 )
-def test_options_are_read_from_lines_of_their_own_and_else_are_letters(tmp_path: Path, question: str, options: tuple[str, ...]) -> None:
-    [sample] = packed(tmp_path, FRAMES | {"question": question})
-    assert sample.options == options
+def test_a_packed_question_is_asked_as_it_is_with_the_options_that_it_holds(tmp_path: Path, question: str, count: int) -> None:
+    [sample] = packed(tmp_path, FRAMES | {"question": question, "answer": "ABCDE"[count - 1]})
+    assert (sample.question, sample.options, sample.target) == (question, (), "ABCDE"[count - 1])
+    with pytest.raises(DataError, match=rf"the letter of one of {count} options"):
+        packed(tmp_path, FRAMES | {"question": question, "answer": "ABCDEF"[count]})
 
 
 @pytest.mark.parametrize("answer", ["\\boxed{D}", "left", ""])

@@ -53,13 +53,13 @@ def before(name: str, roles: Mapping[str, Engine], chosen: Sequence[Task], asked
 
 
 def unjudged(chosen: Sequence[Task], config: RunConfig) -> None:
-    """Checks that a task that needs a judge has one, before a model is loaded; a replay may hold the judge's replies itself.
+    """Checks that a task that needs a judge has one, before a model is loaded; a replay or a plugin may answer for the judge itself.
 
     Raises:
         Refused: it has none.
     """
     for made in chosen:
-        if not config.model.startswith("replay:") and config.engine != "replay":
+        if not config.model.startswith(("replay:", "plugin:")) and config.engine not in ("replay", "plugin"):
             _roles(made, ["model", *(role for role in ("judge", "segmenter") if getattr(config, role))], config)
 
 

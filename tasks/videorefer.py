@@ -26,9 +26,9 @@ Headline: accuracy, `official`, overall; of D judge_score.
 
 Ids: the row's place in the file, from 0. Clusters: the video.
 
-Departures: the questions are UniPixel's wording, `<|mem|>` standing where its regions do; it makes a reply to Q begin with
-"The best option is (", here it begins as the model likes. A model that takes no regions is told of objects that it cannot see. The
-authors leave out of D what was not answered; here it counts 0.
+Departures: the questions are UniPixel's wording, `<|mem|>` standing where its regions do; it makes a reply to Q begin with "The best
+option is (", here it does so with `--protocol segment`, else as the model likes. A model that takes no regions is told of objects that it
+cannot see. The authors leave out of D what was not answered; here it counts 0.
 """
 
 import re

@@ -12,6 +12,7 @@ from ..errors import EvalkitError, Gap
 from ..types import Request, Response
 
 Batch = TypeVar("Batch")
+T = TypeVar("T")
 
 POOL = 4  # batches' worth of requests waited for, within the window, so that sorting by length has something to sort
 AHEAD = 2  # batches under way: one in the model, one made ready beside it
@@ -154,6 +155,27 @@ class Batcher(Generic[Batch]):
         half = (len(jobs) + 1) // 2
         for part in (jobs[:half], jobs[half:]):
             self._settle(part, self._prepared(part))
+
+
+def within_memory(work: Callable[[], T]) -> T:
+    """What the work gives, done without gradients.
+
+    Raises:
+        MemoryError: the device has not the memory for it.
+    """
+    import torch
+
+    try:
+        with torch.inference_mode():
+            return work()
+    except RuntimeError as error:
+        words = str(error)
+        if not isinstance(error, torch.OutOfMemoryError) and "out of memory" not in words and "can't allocate memory" not in words:
+            raise
+    # Not inside the handler: there the error still holds the tensors that filled the memory.
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    raise MemoryError(words.partition("\n")[0])
 
 
 def _reason(error: Exception) -> Exception:

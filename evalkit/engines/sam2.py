@@ -23,7 +23,7 @@ from ..geometry import Box, Mask, Point, Size
 from ..rle import encode_mask
 from ..types import Image, ModelInfo, Request, Response, Segment, sha256
 from . import checkpoint
-from .batching import POOL, Batcher
+from .batching import POOL, Batcher, within_memory
 from .common import admit
 
 TYPES = ("sam2", "sam2_video")
@@ -135,25 +135,14 @@ class Sam2:
         Raises:
             MemoryError: the device has not the memory for a batch of this size.
         """
-        import torch
-
         began = time.perf_counter()
         try:
-            with torch.inference_mode():
-                masks = self._masks(batch)
-        except RuntimeError as error:
-            words = str(error)
-            if not isinstance(error, torch.OutOfMemoryError) and "out of memory" not in words and "can't allocate memory" not in words:
-                raise
-        else:
-            seconds = (time.perf_counter() - began) / len(masks)
-            side = self.processor.target_size
-            return [Response(seen=(Size(side, side),), seconds=seconds, masks=found) for found in masks]
-        # Not inside the handler: there the error still holds the tensors that filled the memory.
-        self._embeddings.clear()
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
-        raise MemoryError(words.partition("\n")[0])
+            masks = within_memory(lambda: self._masks(batch))
+        except MemoryError:
+            self._embeddings.clear()
+            raise
+        seconds, side = (time.perf_counter() - began) / len(masks), self.processor.target_size
+        return [Response(seen=(Size(side, side),), seconds=seconds, masks=found) for found in masks]
 
     def _masks(self, batch: Batch) -> list[tuple[Mask, ...]]:
         """Each request's masks. Objects with like prompts are decoded together, as many at a time as a batch may have requests."""

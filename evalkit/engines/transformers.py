@@ -19,7 +19,7 @@ from ..errors import Gap
 from ..geometry import Size
 from ..types import Attend, Generate, Likelihood, ModelInfo, Request, Response, Sampling, images_of
 from . import attending, checkpoint, rendering
-from .batching import POOL, Batcher
+from .batching import POOL, Batcher, within_memory
 from .common import admit, one_by_one
 from .decoding import Ending, Sampler, read
 
@@ -189,21 +189,9 @@ class Transformers:
         Raises:
             MemoryError: the device has not the memory for a batch of this size.
         """
-        import torch
-
-        try:
-            with torch.inference_mode():
-                inputs = copy.copy(batch.inputs).to(self.model.device, dtype=self.model.dtype, non_blocking=True)
-                answer = {Generate: self._generate, Likelihood: self._likelihoods, Attend: self._attention}[type(_kind(batch.requests[0]))]
-                return answer(batch, inputs)
-        except RuntimeError as error:
-            words = str(error)
-            if not isinstance(error, torch.OutOfMemoryError) and "out of memory" not in words and "can't allocate memory" not in words:
-                raise
-        # Not inside the handler: there the error still holds the tensors that filled the memory.
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
-        raise MemoryError(words.partition("\n")[0])
+        answer = {Generate: self._generate, Likelihood: self._likelihoods, Attend: self._attention}[type(_kind(batch.requests[0]))]
+        inputs = copy.copy(batch.inputs)
+        return within_memory(lambda: answer(batch, inputs.to(self.model.device, dtype=self.model.dtype, non_blocking=True)))
 
     def _generate(self, batch: Batch, inputs: Any) -> list[Response]:
         kind = batch.requests[0].kind

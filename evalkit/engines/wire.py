@@ -58,24 +58,31 @@ class Plain:
         self._idle: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = []
 
     async def send(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Reply:
-        """The reply, over an idle connection that still stands or a new one."""
+        """The reply, over an idle connection that still stands or a new one.
+
+        A server may end a kept connection at the moment that a request leaves on it. Where no byte of a reply came over a kept one, the
+        request is sent again over another (RFC 9112, section 9.3.1, takes that to be safe where asking twice is).
+        """
         data = b"" if body is None else json.dumps(body).encode()
         head = f"{method} {self._path}{path} HTTP/1.1\r\n{self._head}content-type: application/json\r\ncontent-length: {len(data)}\r\n\r\n"
-        reader, writer = await self._connection()
-        stays = False
-        try:
-            writer.write(head.encode("latin-1") + data)
-            reply, stays = await _received(reader)
-        except OSError as error:
-            raise NoReply(f"the connection failed: {error}") from error
-        except (EOFError, ValueError, asyncio.LimitOverrunError) as error:
-            raise NoReply("the connection ended before the reply did, or it is no HTTP") from error
-        finally:
-            if stays:
-                self._idle.append((reader, writer))
+        while True:
+            reader, writer, kept = await self._connection()
+            begun, stays = b"", False
+            try:
+                writer.write(head.encode("latin-1") + data)
+                begun = await reader.readexactly(1)
+                reply, stays = await _received(begun, reader)
+            except (OSError, EOFError, ValueError, asyncio.LimitOverrunError) as error:
+                if begun or not kept:
+                    what = f"failed: {error}" if isinstance(error, OSError) else "ended before the reply did, or it is no HTTP"
+                    raise NoReply(f"the connection {what}") from error
             else:
-                writer.transport.abort()
-        return reply
+                return reply
+            finally:
+                if stays:
+                    self._idle.append((reader, writer))
+                else:
+                    writer.transport.abort()
 
     async def close(self) -> None:
         """Ends the connections."""
@@ -85,28 +92,30 @@ class Plain:
                 await writer.wait_closed()
         self._idle.clear()
 
-    async def _connection(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    async def _connection(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter, bool]:
+        """A connection, and whether it is a kept one."""
         while self._idle:
             reader, writer = self._idle.pop()
             if not reader.at_eof() and not writer.is_closing():
-                return reader, writer
+                return reader, writer, True
             writer.close()
         try:
             async with asyncio.timeout(CONNECT):
-                return await asyncio.open_connection(self._host, self._port)
+                return *await asyncio.open_connection(self._host, self._port), False
         except OSError as error:  # a time-out is one too
             raise NoReply(f"no connection: {error or f'none within {CONNECT:g} s'}") from error
 
 
-async def _received(reader: asyncio.StreamReader) -> tuple[Reply, bool]:
-    """The reply, and whether the connection may be used again (RFC 9112, sections 4, 6 and 9).
+async def _received(begun: bytes, reader: asyncio.StreamReader) -> tuple[Reply, bool]:
+    """The reply that begins so, and whether the connection may be used again (RFC 9112, sections 4, 6 and 9).
 
     Raises:
         EOFError, ValueError, LimitOverrunError: it ends too soon, or is no HTTP.
     """
     status = 100
     while status < 200:  # "continue" and the like come before the reply
-        first, *lines = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
+        first, *lines = (begun + await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
+        begun = b""
         version, code, *_ = first.split()
         status = int(code)
     headers = {name.strip().lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}

@@ -2,7 +2,8 @@
 
 Where a model answers masks (a plug-in, a replay), they are the prediction's. Else what the reply points at is read, converted once from
 the model's declared frame, and sent to the role `segmenter` (`--segmenter sam2:DIR`): a box, points, or both of each object, one mask
-for each. The boxes are the evidence. A model that points in an undeclared frame, and a chain over a video, are refused.
+for each. The boxes are the evidence. A model that points in an undeclared frame is refused; pointing in
+a video gives no mask, and says so.
 
 Variants:
     segment     UniPixel's wording by annotation type (`Wants.phrasing`; PolyU-ChenLab/UniPixel, `unipixel/eval/infer_seg.py` at 5c8e941),

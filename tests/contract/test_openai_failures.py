@@ -166,6 +166,13 @@ def test_every_way_to_send_a_body_is_read(rig: Rig, data: bytes) -> None:
     assert [answer(engine, text_only()).text for _ in range(3)] == ["A", "A", "heard | Yes?"]
 
 
+def test_a_kept_connection_that_the_server_has_ended_is_no_failed_attempt(rig: Rig) -> None:
+    server = rig.server(Reply(), Bytes(b""))
+    engine = rig.engine(server, attempts=1)
+    assert [answer(engine, text_only()).text for _ in range(2)] == ["heard | Yes?"] * 2
+    assert server.connections == 2
+
+
 @pytest.mark.parametrize(
     "data",
     [

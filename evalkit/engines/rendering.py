@@ -1,14 +1,19 @@
 """How a checkpoint's own processor writes a chat as a prompt and resizes its images; what transformers and vLLM have in common."""
 
+import re
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
-from ..errors import Refused
+from ..errors import ImageError, Refused
+from ..geometry import Size
 from ..types import Attend, Budget, Generate, Image, Likelihood, Request, images_of
 from .common import chat
+from .encoding import smart_resize
 
 SIDE = 28
 """Pixels on each side of what most processors make one token of."""
+WORDS = re.compile(r"\w{1,8}|[^\w\s]")
 
 
 def prompt(processor: Any, kind: Generate | Likelihood | Attend) -> str:
@@ -74,22 +79,32 @@ def by_number(reader: Any) -> bool:
     return all(bounds) and hasattr(reader, "merge_size") and hasattr(reader, "patch_size")
 
 
+def pixels(processor: Any) -> list[int] | None:
+    """The least and the most pixels that the processor by itself makes of an image; None where it does not resize by their number."""
+    reader = processor.image_processor
+    return [reader.size.shortest_edge, reader.size.longest_edge] if by_number(reader) else None
+
+
 def length(processor: Any, request: Request) -> int:
     """About how many tokens the request's prompt has; only for putting like to like.
 
-    A letter is a quarter of one, an image as many as its pixels, after the resize by number where the processor does one, make.
+    A word is one, for every eight letters of it, and so is a mark between words; an image as many as its pixels make, after the resize
+    by number where the processor does one.
     """
     reader = processor.image_processor
-    side, least, most = SIDE, 0, 1 << 40
-    if by_number(reader):
-        side, least, most = reader.patch_size * reader.merge_size, reader.size.shortest_edge, reader.size.longest_edge
-    letters = sum(len(part) for message in getattr(request.kind, "messages", ()) for part in message.content if isinstance(part, str))
-    tokens = 0
-    for image in images_of(request):
-        pixels = image.size.width * image.size.height if image.size else 0
-        budget = image.budget or Budget()
-        tokens += min(max(pixels, budget.min_pixels or least), budget.max_pixels or most) // side**2
-    return letters // 4 + tokens
+    texts = (part for message in getattr(request.kind, "messages", ()) for part in message.content if isinstance(part, str))
+    return sum(len(WORDS.findall(text)) for text in texts) + sum(_tokens(reader, image) for image in images_of(request))
+
+
+def _tokens(reader: Any, image: Image) -> int:
+    size = image.size or Size(0, 0)
+    if not by_number(reader):
+        return size.width * size.height // SIDE**2
+    side: int = reader.patch_size * reader.merge_size
+    budget = image.budget or Budget()
+    with suppress(ImageError, ZeroDivisionError):
+        size = smart_resize(size, side, budget.min_pixels or reader.size.shortest_edge, budget.max_pixels or reader.size.longest_edge)
+    return size.width * size.height // side**2
 
 
 def of_edges(limits: tuple[int, int]) -> dict[str, int]:

@@ -200,11 +200,12 @@ class Transformers:
         rooms = [min(sampling.max_tokens, self._context - length) for length in batch.lengths]
         keys = [request.key(self.info.fingerprint) if sampling.temperature else "" for request in batch.requests]
         own, self.model.generation_config = self.model.generation_config, self._config
+        config = copy.copy(self._config)  # given, since without one `generate` makes the model's config anew to look for settings in it
+        config.max_new_tokens, config.do_sample = max(rooms), False
         try:
             rows = self.model.generate(
                 **inputs,
-                do_sample=False,
-                max_new_tokens=max(rooms),
+                generation_config=config,
                 logits_processor=[Sampler(sampling, inputs["attention_mask"], keys)],
                 stopping_criteria=[Ending(self._decode, sampling.stop, start, rooms)],
             )

@@ -8,19 +8,24 @@ if it had not been: the model's attributes and modes and the state of every rand
 """
 
 import logging
+import math
 import random
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Literal
 
 from . import api
-from .config import RunConfig, build, suited
+from .config import RunConfig, build
 from .errors import EvalkitError, UserError
 from .report.table import headlines
+from .suites import suited
 
 if TYPE_CHECKING:
     from transformers import TrainerCallback
 
+WAITING = timedelta(days=7)
+"""How long the other processes wait for the one that evaluates: as long as it lives."""
 log = logging.getLogger("evalkit")
 
 
@@ -36,8 +41,9 @@ def evaluation_callback(
 ) -> "TrainerCallback":
     """A callback that evaluates the trainer's model on `tasks` and logs each headline as `eval_TASK/METRIC`, with its interval's ends.
 
-    An evaluation that fails is a warning in the log; training goes on. Only the main process evaluates; the others wait for it at
-    their next exchange of gradients, for as long as the time-out of their process group allows.
+    Of several processes the main one evaluates; the others wait, and have the same numbers. An evaluation that fails is a warning in
+    the log, and training goes on: the trainer's metrics keep the numbers of the last one, and `metric_for_best_model` is NaN, which is
+    never the best, until there is one.
 
     Args:
         trainer: the Trainer that the callback will be added to.
@@ -92,25 +98,54 @@ class _Evaluation:
                 "the trainer's model is spread over processes, and none of them can evaluate it: save checkpoints, and evaluate them with "
                 "evalkit run --model 'DIR/checkpoint-*'"
             )
-        api.tasks_of(build(RunConfig, suited({**options, "label": labels}), "the options of the callback"))
+        config = build(RunConfig, suited({**options, "label": labels}), "the options of the callback")
+        self._tasks = tuple(made.name for made in api.tasks_of(config))
         self._trainer, self._processor, self._labels, self._options = trainer, processor, labels, dict(options)
+        self._last: dict[str, float] = {}
+        self._group: Any = None
 
     def __call__(self, state: Any, control: Any) -> dict[str, float]:
-        """The headlines by the names under which they are logged; none where this process does not evaluate, or could not."""
-        if not state.is_world_process_zero:
-            return {}
-        model = self._trainer.accelerator.unwrap_model(self._trainer.model)
-        try:
-            with untouched(model):
-                summary = api.run(model, processor=self._processor, label=(*self._labels, f"step={state.global_step}"), **self._options)
-        except EvalkitError as error:
-            log.warning("no evaluation at step %d: %s", state.global_step, error)
-            return {}
-        found = _logged(summary.as_json())
+        """The headlines by the names under which they are logged, in every process; those of the last evaluation where this one fails."""
+        found = self._everywhere(self._found(state) if state.is_world_process_zero else None)
+        if found is None:
+            return self._unknown() | self._last
+        self._last = found
         due = control.should_log, control.should_evaluate, control.should_save
         self._trainer.log(dict(found))  # which takes the loss of this step for logged
         control.should_log, control.should_evaluate, control.should_save = due
         return found
+
+    def _found(self, state: Any) -> dict[str, float] | None:
+        """The headlines; None where the evaluation fails, whatever the reason: it must not end the training."""
+        model = self._trainer.accelerator.unwrap_model(self._trainer.model)
+        try:
+            with untouched(model):
+                summary = api.run(model, processor=self._processor, label=(*self._labels, f"step={state.global_step}"), **self._options)
+            return _logged(summary.as_json())
+        except Exception as error:
+            words = error if isinstance(error, EvalkitError) else f"{type(error).__name__}: {error}"
+            kept = "the numbers of the last one are kept" if self._last else "there are no numbers yet"
+            told = None if isinstance(error, EvalkitError) else error
+            log.warning("no evaluation at step %d: %s (training goes on; %s)", state.global_step, words, kept, exc_info=told)
+            return None
+
+    def _everywhere(self, found: dict[str, float] | None) -> dict[str, float] | None:
+        """What the main process found, in every process. The others wait for it here, also where it failed."""
+        from torch import distributed
+
+        if not distributed.is_available() or not distributed.is_initialized() or distributed.get_world_size() == 1:
+            return found
+        if self._group is None:  # of its own, as that of the gradients waits some minutes only
+            self._group = distributed.new_group(backend="gloo", timeout=WAITING)
+        told = [found]
+        distributed.broadcast_object_list(told, src=0, group=self._group)
+        return told[0]
+
+    def _unknown(self) -> dict[str, float]:
+        """The trainer's `metric_for_best_model` as NaN where a task of this callback gives it, as the trainer ends where it is absent."""
+        wanted = self._trainer.args.metric_for_best_model or ""
+        name = wanted if wanted.startswith("eval_") else f"eval_{wanted}"
+        return {name: math.nan} if name.startswith(tuple(f"eval_{task}/" for task in self._tasks)) else {}
 
 
 @contextmanager
@@ -137,9 +172,11 @@ def untouched(model: Any) -> Iterator[None]:
 
 
 def _logged(summary: dict[str, Any]) -> dict[str, float]:
+    """The headlines of a summary and the ends of their intervals, where they have any; NaN for one without a value."""
     found: dict[str, float] = {}
     for row in headlines(summary):
         name = f"eval_{row['task']}/{row['metric']}" + ("" if row["subset"] == "overall" else f"/{row['subset']}")
-        ends = {"": row["value"], "_low": row["low"], "_high": row["high"]}
+        ends = {"_low": row["low"], "_high": row["high"]}
+        found[name] = math.nan if row["value"] is None else row["value"]
         found |= {name + end: value for end, value in ends.items() if value is not None}
     return found

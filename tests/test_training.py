@@ -1,7 +1,13 @@
 """Evaluating during training: training does not notice, and the numbers arrive where the loss does."""
 
+import itertools
 import json
+import math
+import os
 import random
+import socket
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -115,6 +121,79 @@ def test_an_evaluation_that_fails_is_a_warning_and_training_goes_on(
     assert len(losses(trainer)) == 1
     assert seen(trainer) == []
     assert "no evaluation at step 1: cannot write the results folder" in caplog.text
+
+
+def fail(monkeypatch: pytest.MonkeyPatch, *calls: int) -> None:
+    """Lets these evaluations, counted from 0, fail."""
+    whole, count = evalkit.api.run, itertools.count()
+
+    def run(*arguments: Any, **options: Any) -> Any:
+        if next(count) in calls:
+            raise ValueError("a plug-in broke")
+        return whole(*arguments, **options)
+
+    monkeypatch.setattr(evalkit.api, "run", run)
+
+
+def test_whatever_fails_training_goes_on_and_the_best_model_is_chosen_by_the_evaluations_that_did_not(
+    trained: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    fail(monkeypatch, 0, 2)
+    seen_by_others: list[dict[str, float]] = []
+
+    class Last(transformers.TrainerCallback):  # type: ignore[misc]
+        """Notes the trainer's metrics."""
+
+        def on_evaluate(self, *_: Any, metrics: dict[str, float], **others: Any) -> None:
+            seen_by_others.append(dict(metrics))
+
+    def attach(trainer: Any, place: Path) -> Any:
+        trainer.add_callback(watch()(trainer, place))
+        return Last()
+
+    best = {"metric_for_best_model": "shapes/accuracy", "greater_is_better": True}
+    trainer = trained(attach, max_steps=3, eval_strategy="steps", eval_steps=1, **best)
+    values = [metrics["eval_shapes/accuracy"] for metrics in seen_by_others]
+    assert math.isnan(values[0])
+    assert values[1] == values[2] == trainer.state.best_metric
+    assert seen(trainer) == [2]
+    assert "no evaluation at step 1: ValueError: a plug-in broke (training goes on; there are no numbers yet)" in caplog.text
+    assert "no evaluation at step 3: ValueError: a plug-in broke (training goes on; the numbers of the last one are kept)" in caplog.text
+
+
+def test_ctrl_c_during_an_evaluation_ends_the_training(trained: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    def run(*arguments: Any, **options: Any) -> Any:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(evalkit.api, "run", run)
+    with pytest.raises(KeyboardInterrupt):
+        trained(watch(every=1), max_steps=1)
+
+
+def test_a_best_model_by_a_metric_that_the_tasks_do_not_give_is_transformers_own_error(trained: Callable[..., Any]) -> None:
+    with pytest.raises(KeyError, match="eval_shapes/acuracy"):
+        trained(watch(), max_steps=1, eval_strategy="steps", eval_steps=1, metric_for_best_model="eval_shapes/acuracy")
+
+
+@pytest.mark.skipif(not torch.distributed.is_gloo_available(), reason="torch has no gloo here")
+def test_of_two_processes_one_evaluates_and_both_have_its_numbers_also_where_it_fails(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = str(free.getsockname()[1])
+    shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": "2", "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    command = [sys.executable, str(Path(__file__).with_name("training_of_two.py")), str(DEMO), str(tmp_path)]
+    processes = [
+        subprocess.Popen(command, env={**os.environ, **shared, "RANK": rank, "LOCAL_RANK": rank}, stderr=subprocess.PIPE, text=True)
+        for rank in "01"
+    ]
+    said = [process.communicate(timeout=300)[1] for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], said
+    first, second = (json.loads((tmp_path / f"{rank}.json").read_text()) for rank in "01")
+    assert first == second
+    assert first["values"][0] is None
+    assert first["values"][1] == first["values"][2] == first["best"]
+    assert first["logged"] == [2]
+    assert len(list((tmp_path / "runs").iterdir())) == 1
+    assert [words.count("no evaluation at step") for words in said] == [2, 0]
 
 
 @pytest.mark.parametrize(

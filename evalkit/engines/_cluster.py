@@ -38,16 +38,21 @@ def join(address: str | None) -> bool:
     if ray.is_initialized():
         return False
     own: dict[str, Any] = {} if address else {"include_dashboard": False}
-    try:
-        if address:
-            _reach(address)
-        with _own_handlers():
-            ray.init(address or "local", log_to_driver=False, logging_level=logging.CRITICAL, **own)
-    except (OSError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
-        if not address:
-            raise UserError(f"Ray does not start on this machine: {words(error)}") from error
-        told = f"expected a Ray cluster at {address}, got: {words(error)}"
-        raise UserError(f"{told}. `ray status` on its first machine says whether it is up") from error
+    for last in (False, True):
+        try:
+            if address:
+                _reach(address)
+            with _own_handlers():
+                ray.init(address or "local", log_to_driver=False, logging_level=logging.CRITICAL, **own)
+        except Exception as error:
+            ray.shutdown()
+            if address:
+                told = f"expected a Ray cluster at {address}, got: {words(error)}"
+                raise UserError(f"{told}. `ray status` on its first machine says whether it is up") from error
+            if last:  # on a busy machine a second try may come in time
+                raise UserError(f"Ray does not start on this machine: {words(error)}") from error
+        else:
+            break
     return True
 
 

@@ -15,6 +15,9 @@ Batch = TypeVar("Batch")
 T = TypeVar("T")
 
 POOL = 4  # batches' worth of requests waited for, within the window, so that sorting by length has something to sort
+LONGEST = 10  # windows that a request waits for company at most, while more keep coming
+CLOSING = 30.0  # seconds that the batch in the model has to end when the batcher is closed
+CLOSED = "the engine was closed"
 AHEAD = 2  # batches under way: one in the model, one made ready beside it
 
 
@@ -41,7 +44,7 @@ class Batcher(Generic[Batch]):
         prepare: turns requests into a batch (decoding, tokenising).
         run: turns a batch into responses, in the order of the requests.
         size: the most requests in a batch.
-        window: seconds that a request may wait for company while the model is idle.
+        window: seconds without another request after which those that wait are company enough.
     """
 
     def __init__(
@@ -60,31 +63,40 @@ class Batcher(Generic[Batch]):
         self._waiting: list[Job] = []
         self._ready: SimpleQueue[tuple[list[Job], Batch | Exception] | None] = SimpleQueue()
         self._under_way = 0
-        self._started = self._closed = False
+        self._threads: list[threading.Thread] = []
+        self._closed = False
+
+    @property
+    def closed(self) -> bool:
+        """Whether it was closed: a long batch may then raise a `Gap` of `CLOSED` instead of going on."""
+        return self._closed
 
     def submit(self, request: Request) -> "Future[Response]":
         """The response to come. Cancelling it takes the request out of the queue, unless its batch is already made."""
         job = Job(request, self._group(request), self._length(request))
         with self._changed:
             if self._closed:
-                raise Gap("the engine was closed")
+                raise Gap(CLOSED)
             self._waiting.append(job)
-            if not self._started:
-                self._started = True
-                for work in (self._preparing, self._running):
-                    threading.Thread(target=work, name=f"evalkit{work.__name__}", daemon=True).start()
+            if not self._threads:
+                works = (self._preparing, self._running)
+                self._threads = [threading.Thread(target=work, name=f"evalkit{work.__name__}", daemon=True) for work in works]
+                for thread in self._threads:
+                    thread.start()
             self._changed.notify_all()
         return job.future
 
     def close(self) -> None:
-        """Ends the threads after the batches under way; whoever still waits gets a gap."""
+        """Ends the threads after the batch in the model, and waits for that; whoever still waits gets a gap."""
         with self._changed:
             self._closed = True
             left, self._waiting = self._waiting, []
             self._changed.notify_all()
         for job in left:
             if job.future.set_running_or_notify_cancel():
-                job.future.set_exception(Gap("the engine was closed"))
+                job.future.set_exception(Gap(CLOSED))
+        for thread in self._threads:
+            thread.join(CLOSING)
 
     def _preparing(self) -> None:
         while jobs := self._next():
@@ -105,7 +117,8 @@ class Batcher(Generic[Batch]):
                 patience = None
                 self._waiting = [job for job in self._waiting if not job.future.cancelled()]
                 if self._waiting and self._under_way < AHEAD:
-                    patience = self._waiting[0].arrived + self._window - time.monotonic()
+                    since = min(self._waiting[-1].arrived, self._waiting[0].arrived + LONGEST * self._window)
+                    patience = since + self._window - time.monotonic()
                     if patience <= 0 or len(self._waiting) >= POOL * self.size:
                         patience, jobs = None, self._choose()
                         if len(jobs) >= self.size or not self._under_way:
@@ -119,14 +132,15 @@ class Batcher(Generic[Batch]):
             return []
 
     def _choose(self) -> list[Job]:
-        """Up to `size` jobs of like length from the first full group, or from the oldest job's group where none is full."""
+        """The `size` longest jobs of the first full group, or of the oldest job's group where none is full.
+
+        The longest first, so that what comes later still finds its like: as little is padded as if all had been sorted beforehand.
+        """
         groups: dict[Hashable, list[Job]] = {}
         for job in self._waiting:
             groups.setdefault(job.group, []).append(job)
         group = next((jobs for jobs in groups.values() if len(jobs) >= self.size), groups[self._waiting[0].group])
-        ordered = sorted(group, key=lambda job: job.length)
-        start = min(ordered.index(group[0]), max(len(ordered) - self.size, 0))
-        return ordered[start : start + self.size]
+        return sorted(group, key=lambda job: job.length, reverse=True)[: self.size]
 
     def _prepared(self, jobs: list[Job]) -> Batch | Exception:
         try:
@@ -136,11 +150,17 @@ class Batcher(Generic[Batch]):
 
     def _settle(self, jobs: list[Job], batch: Batch | Exception) -> None:
         """Gives every job its response or its reason, halving the batch as often as it fails."""
+        if self._closed:
+            for job in jobs:
+                job.future.set_exception(Gap(CLOSED))
+            return
         if len(jobs) <= self.size:
             try:
                 if isinstance(batch, Exception):
                     raise batch
                 responses = self._run(batch)
+                if len(responses) != len(jobs):
+                    raise Gap(f"expected {len(jobs)} responses to a batch, got {len(responses)}")
             except Exception as error:  # noqa: BLE001 - whatever it is, it is why these requests have no answer
                 if len(jobs) == 1:
                     jobs[0].future.set_exception(_reason(error))

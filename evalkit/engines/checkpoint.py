@@ -11,6 +11,7 @@ from typing import Any
 from ..errors import UserError
 from ..geometry import Frame
 from ..types import Sampling, sha256
+from . import rendering
 
 FRAMES = {
     "internvl": Frame.THOUSAND,
@@ -80,6 +81,7 @@ def load(
         "weights": weights,
         "adapter": adapted,
         "processor": processor_hash(reader),
+        "pixels": rendering.pixels(reader),
         "torch": torch.__version__,
         "transformers": transformers.__version__,
     }
@@ -191,10 +193,27 @@ def best_device(torch: Any) -> str:
 
 
 def _weight_files(place: Path, trust_remote_code: bool) -> list[Path]:
-    weights = list(place.glob("*.safetensors")) or list(place.glob("*.bin"))
+    own = place.glob("*.py") if trust_remote_code else ()
+    return [*weight_files(place, trust_remote_code), place / "config.json", *own]
+
+
+def weight_files(place: Path, pickled: bool = False) -> list[Path]:
+    """The weights in a checkpoint's directory: safetensors, and a pickle, which is code, only where its maker is trusted.
+
+    Raises:
+        UserError: there are none that may be loaded.
+    """
+    if weights := list(place.glob("*.safetensors")):
+        return weights
+    weights = list(place.glob("*.bin"))
+    if weights and not pickled:
+        raise UserError(
+            f"expected weights in {place} as *.safetensors, found a pickle, {weights[0].name}: save them again with "
+            "save_pretrained of transformers, or, where you trust their maker, give a checkpoint's with --trust-remote-code"
+        )
     if not weights:
-        raise UserError(f"expected weights in {place}, found no *.safetensors and no *.bin: is the download complete?")
-    return [*weights, place / "config.json", *(place.glob("*.py") if trust_remote_code else ())]
+        raise UserError(f"expected weights in {place}, found no *.safetensors: is the download complete?")
+    return weights
 
 
 def config_of(place: Path, trust_remote_code: bool) -> Any:
@@ -258,7 +277,12 @@ def _model(place: Path, dtype: Any, device: str, trust_remote_code: bool, attn_i
         options["device_map"] = "auto"
     try:
         model, found = AutoModelForImageTextToText.from_pretrained(
-            place, dtype=dtype, trust_remote_code=trust_remote_code, output_loading_info=True, **options
+            place,
+            dtype=dtype,
+            trust_remote_code=trust_remote_code,
+            use_safetensors=None if trust_remote_code else True,
+            output_loading_info=True,
+            **options,
         )
         model = (model if device == "auto" else model.to(device)).eval()
     except Exception as error:  # whatever weights, dtype or device make the loaders stumble over
@@ -277,9 +301,12 @@ def adapter_hash(place: Path, cache: Path | None) -> str:
     Raises:
         UserError: they are not there.
     """
-    files = [path for path in (place / "adapter_config.json", *place.glob("adapter_model.*")) if path.is_file()]
+    files = [path for path in (place / "adapter_config.json", place / "adapter_model.safetensors") if path.is_file()]
     if len(files) < 2:
-        raise UserError(f"expected adapter_config.json and adapter_model.safetensors in {place}: name the directory that holds the adapter")
+        raise UserError(
+            f"expected adapter_config.json and adapter_model.safetensors in {place}: name the directory that holds them, or save a pickled "
+            "adapter again"
+        )
     return files_hash(files, cache)
 
 

@@ -29,6 +29,8 @@ BUSY = frozenset({408, 429, 503, 504, 529})
 REFUSES = re.compile(
     r"unsupported|not support|unrecogni[sz]ed|unknown|unexpected|not permitted|not allowed|cannot both|too long", re.IGNORECASE
 )
+PAGE = 4000
+"""So many characters of what a server says of an error are looked at."""
 MODERATED = frozenset({"content_filter", "content_policy_violation"})
 
 
@@ -121,7 +123,7 @@ def read(reply: bytes, stop: tuple[str, ...]) -> Response:
     """
     try:
         body = json.loads(reply)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise Failure(f"expected JSON, got {reply[:60]!r}") from error
     choices = body.get("choices") if isinstance(body, dict) else None
     choice = choices[0] if isinstance(choices, list) and choices else None
@@ -152,7 +154,7 @@ def read(reply: bytes, stop: tuple[str, ...]) -> Response:
 
 
 def problem(reply: bytes, secret: str = "") -> Problem:
-    """What the body of an error says, without the key that some servers repeat.
+    """What the body of an error says, without the key that some servers repeat and without what a terminal would obey.
 
     >>> problem(b'{"error": {"message": "no such\\\\n model", "code": 404, "param": null}}')
     Problem(words='no such model', code='404', param='')
@@ -162,11 +164,12 @@ def problem(reply: bytes, secret: str = "") -> Problem:
     text = reply.decode("utf-8", "replace")
     try:
         body = json.loads(text)
-    except ValueError:
-        body = re.sub(r"<style.*?</style>|<[^>]*>", " ", text, flags=re.DOTALL)
+    except (ValueError, RecursionError):
+        body = re.sub(r"<style.*?</style>|<[^>]*>", " ", text[:PAGE], flags=re.DOTALL)
     body = body.get("error") or body if isinstance(body, dict) else body
     fields = body if isinstance(body, dict) else {}
-    said = " ".join(str(fields.get("message") or fields.get("detail") or body).split())
+    said = " ".join(str(fields.get("message") or fields.get("detail") or body)[:PAGE].split())
+    said = "".join(sign if sign.isprintable() else "?" for sign in said)
     words = (said.replace(secret, "***") if secret else said)[:300]
     return Problem(words, str(fields.get("code") or ""), str(fields.get("param") or ""))
 

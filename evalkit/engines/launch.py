@@ -4,6 +4,7 @@ import logging
 import os
 import re
 import signal
+import subprocess
 import sys
 import tempfile
 import threading
@@ -13,7 +14,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import fields
 from pathlib import Path
 from types import FrameType
-from typing import Any, NoReturn
+from typing import Any, NoReturn, Self
 
 from ..errors import UserError, did_you_mean
 from . import checkpoint
@@ -127,6 +128,40 @@ def start(place: str, given: dict[str, Any], adapter: Path | None = None) -> tup
     except BaseException:
         log.unlink()
         raise
+
+
+class Keeper:
+    """A process of its own that ends those which this one starts in the context, once this one is gone: `_keeper.py`."""
+
+    def __init__(self) -> None:
+        # -P: the script's folder, whose modules are named as libraries are, stays off the path. A session of its own: Ctrl-C is not for it
+        command = [sys.executable, "-P", str(Path(__file__).with_name("_keeper.py"))]
+        pipe, nothing = subprocess.PIPE, subprocess.DEVNULL
+        self._process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=nothing, start_new_session=True)
+        self._hear()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        if kind:
+            self.leave()
+            return
+        assert self._process.stdin
+        with suppress(BrokenPipeError):  # somebody ended it
+            self._process.stdin.write(b"\n")
+            self._process.stdin.flush()
+            self._hear()
+
+    def _hear(self) -> None:
+        """Returns once it has looked at what has been started so far."""
+        assert self._process.stdout
+        self._process.stdout.readline()
+
+    def leave(self) -> None:
+        """Ends it, and nothing else."""
+        self._process.kill()
+        self._process.communicate()
 
 
 def _with_lora(engine: Any, place: Path) -> Any:

@@ -30,6 +30,8 @@ from .pacing import LONGEST, Pace, Pulse, pause, retry_after
 from .wire import CONNECT, NoReply, Reply, Wire, wire
 
 MEGABYTE = 1_000_000
+LONG_KEY = 12
+"""Characters from which a key is no placeholder, such as EMPTY, that a reply may well hold."""
 log = logging.getLogger("evalkit")
 
 
@@ -177,6 +179,9 @@ class OpenAI:
                 raise Failure(f"no answer within {limit:.3g} s", busy=True) from error
             except NoReply as error:
                 raise Failure(str(error)) from error
+            if len(self._key) >= LONG_KEY:  # some servers repeat it
+                headers = {name: value.replace(self._key, "***") for name, value in reply.headers.items()}
+                reply = replace(reply, headers=headers, body=reply.body.replace(self._key.encode(), b"***"))
             if 200 <= reply.status < 300:
                 return read(reply.body, kind.sampling.stop)
             said = problem(reply.body, self._key)

@@ -10,6 +10,7 @@ from ..errors import UserError, did_you_mean
 from .completions import LONG, SAMPLED, SHORT
 
 OPENAI = "https://api.openai.com/v1"
+EXAMPLE = '{"reasoning_effort": "low"}'
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,18 +84,21 @@ class OpenAIOptions:
         if any(bounds) and not (min(bounds) > 0 and self.min_pixels <= self.max_pixels):
             raise UserError(f"expected factor, min_pixels and max_pixels together, the bounds in order, got {bounds}")
         if self.max_cost is not None and not (self.price_in or self.price_out):
-            raise UserError("a highest cost needs a price: give price_in and price_out, per million tokens")
+            raise UserError(
+                "expected prices with --max-cost, found none: give --engine-args price_in=A --engine-args price_out=B, per million tokens "
+                "and in the currency of --max-cost"
+            )
         taken = sorted(self.extra_body.keys() & {*SAMPLED, "model", "messages", "stream", "n", "chat_template_kwargs"})
         if taken:
             raise UserError(f"expected fields in extra_body that evalkit does not set itself, got {', '.join(taken)}")
 
 
 def _mapping(name: str, value: Mapping[str, Any] | str) -> Mapping[str, Any]:
-    """The mapping, read from its text where it comes from a command line."""
+    """The mapping, read from its text where it comes from a command line. An error does not repeat it: it may hold a key."""
     try:
         found = json.loads(value or "{}") if isinstance(value, str) else value
     except ValueError as error:
-        raise UserError(f"expected {name} as JSON, got '{value}': {error}") from error
+        raise UserError(f"expected {name} as JSON, such as {EXAMPLE}, got what is none: {error}") from None
     if not isinstance(found, Mapping):
-        raise UserError(f"expected {name} as an object of JSON, got '{value}'")
+        raise UserError(f"expected {name} as an object of JSON, such as {EXAMPLE}, got a value of type {type(found).__name__}")
     return found

@@ -140,20 +140,32 @@ def retry_after(headers: Mapping[str, str], now: float) -> float | None:
     """Seconds that a response's `Retry-After` asks to wait, at least 0; None where it does not say.
 
     Args:
-        headers: of the response, their names in lower case or indifferent to it.
+        headers: of the response, their names in lower case or indifferent to it. Where they say by `Date` what time it is there, that
+            counts: the two clocks may differ.
         now: seconds since 1970, for the form that is a date (RFC 9110, section 10.2.3).
 
     >>> retry_after({"retry-after": "2.5"}, 0), retry_after({}, 0), retry_after({"retry-after": "soon"}, 0)
     (2.5, None, None)
     >>> retry_after({"retry-after": "Thu, 01 Jan 1970 00:01:40 GMT"}, 40)
     60.0
+    >>> retry_after({"retry-after": "Thu, 01 Jan 1970 00:01:40 GMT", "date": "Thu, 01 Jan 1970 00:01:38 GMT"}, 0)
+    2.0
     """
     said = headers.get("retry-after", "").strip()
     try:
         seconds = float(said)
     except ValueError:
-        try:
-            seconds = email.utils.parsedate_to_datetime(said).timestamp() - now
-        except (ValueError, OverflowError):
+        until = _date(said)
+        if until is None:
             return None
+        there = _date(headers.get("date", ""))
+        seconds = until - (now if there is None else there)
     return max(seconds, 0.0) if math.isfinite(seconds) else None
+
+
+def _date(text: str) -> float | None:
+    """The seconds since 1970 of a date as HTTP writes it; None where it is none."""
+    try:
+        return email.utils.parsedate_to_datetime(text).timestamp()
+    except (ValueError, OverflowError):
+        return None

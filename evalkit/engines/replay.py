@@ -12,7 +12,8 @@ import hashlib
 import json
 from array import array
 from bisect import bisect_left
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -56,7 +57,8 @@ class Replay:
         """Reads the whole file once. Raises `DataError` on a row that is not a reply, and on a sample that comes twice."""
         if not path.exists():
             raise UserError(f"no replay file {path}: expected JSON lines of {{'sample': ID, 'text': REPLY}}")
-        own = next((found for task in tasks if task.replies and (found := task.replies(path)) is not None), None)
+        with _readable(path):
+            own = next((found for task in tasks if task.replies and (found := task.replies(path)) is not None), None)
         if own is None and path.is_dir():
             raise UserError(f"expected a file of replies, got the folder {path}, which is in no results format of {_names(tasks)}")
         if own is not None and len(tasks) > 1:
@@ -99,10 +101,11 @@ class _Listed:
     def __init__(self, replies: Iterable[Reply], path: Path) -> None:
         self._turns: dict[tuple[str, str], Turns] = {}
         self._asked: set[tuple[str, str]] = set()
-        for reply in replies:
-            if (reply.sample, reply.role) in self._turns:
-                raise _twice(reply.sample, path)
-            self._turns[reply.sample, reply.role] = Turns((reply.text,), reply.boxes, reply.masks, reply.labels, reply.scores)
+        with _readable(path):
+            for reply in replies:
+                if (reply.sample, reply.role) in self._turns:
+                    raise _twice(reply.sample, path)
+                self._turns[reply.sample, reply.role] = Turns((reply.text,), reply.boxes, reply.masks, reply.labels, reply.scores)
         if not self._turns:
             raise _empty(path)
         self.gives_boxes = True  # a benchmark's own results are in its own frame
@@ -194,13 +197,24 @@ class _Indexed:
             labels, scores = tuple(map(str, row.get("labels", ()))), tuple(map(float, row.get("scores", ())))
             if any(values and len(values) != len(boxes) for values in (labels, scores)):
                 raise ValueError("labels or scores that are not as many as the boxes")
-        except (ValueError, TypeError, AttributeError, KeyError, IndexError) as error:
+        except (ValueError, TypeError, AttributeError, LookupError, OverflowError, RecursionError) as error:
             raise DataError(
                 f"expected {{'sample': ID, 'text': REPLY}}, boxes as [x1, y1, x2, y2] and masks as COCO RLE in {place}, "
                 f"got {line[:200].decode('utf-8', 'replace').strip()} ({error})"
             ) from error
         turns = Turns(tuple(texts), boxes, masks, labels, scores)
         return {"task": row.get("task"), "sample": str(row["sample"]), "role": str(row.get("role", "model")), "turns": turns}
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    """Raises `DataError` where a task's reader stumbles over a row."""
+    try:
+        yield
+    except (TypeError, AttributeError, ValueError, LookupError, OverflowError, RecursionError) as error:
+        raise DataError(
+            f"expected a benchmark's results in {path}, got rows that cannot be read: {type(error).__name__}: {error}"
+        ) from error
 
 
 def name_of(path: Path) -> str:

@@ -1,10 +1,10 @@
 """SAM 2 of the Hugging Face layout (`facebook/sam2.1-hiera-large`), as transformers' own `Sam2Model`: masks of boxes and points.
 
-An image is encoded once, and its embedding kept while there is room; the objects of a batch, of whatever images, are decoded together
-where their prompts are alike (a box or none, so many points), so that nothing is padded and no mask depends on its neighbours. Of
-the three masks that the model proposes for an object the one of the highest predicted IoU is taken, as by the authors'
-`SAM2ImagePredictor` and those who sort its masks by score; it is scaled to the image's own size (bilinear) and cut above 0. Points are in
-the object; what lies outside the image is moved to its border.
+Of the requests that wait, those about one image share a batch or follow each other. An image is decoded and encoded once, and its embedding
+kept while there is room; the objects of a batch, of whatever images, are decoded together where their prompts are alike (a box or none, so
+many points), so that nothing is padded and no mask depends on its neighbours. Of the three masks that the model proposes for an object the
+one of the highest predicted IoU is taken, as by the authors' `SAM2ImagePredictor` and those who sort its masks by score; it is scaled to
+the image's own size (bilinear) and cut above 0. Points are in the object; what lies outside the image is moved to its border.
 """
 
 import asyncio
@@ -38,11 +38,10 @@ Part = Box | Point
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Requests, with their images as they are known by now and the pixels of those that are not encoded yet, by digest."""
+    """Requests, with their images as they are known by now."""
 
     requests: list[Request]
     images: list[Image]
-    pixels: Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +99,8 @@ class Sam2:
         self.info = ModelInfo(Path(source).name, fingerprint, answers=frozenset({"segment"}), details=details)
         self.room = POOL * batch_size
         self._embeddings: OrderedDict[str, list[Any]] = OrderedDict()
-        self._batcher = Batcher(group=lambda _: None, length=lambda _: 0, prepare=self._prepare, run=self._run, size=batch_size)
+        self._pixels: dict[str, Any] = {}  # of images that are made ready and not encoded yet
+        self._batcher = Batcher(group=lambda _: None, length=_neighbourhood, prepare=self._prepare, run=self._run, size=batch_size)
 
     async def answer(self, request: Request) -> Response:
         """The response, its `masks` one for each prompt.
@@ -123,10 +123,13 @@ class Sam2:
     def _prepare(self, requests: list[Request]) -> Batch:
         """Decodes and resizes the images that are not encoded yet."""
         images = [resolve(request.kind.image) for request in requests if isinstance(request.kind, Segment)]
-        new = {_key(image): image for image in images if _key(image) not in self._embeddings}
-        return Batch(requests, images, {key: self._pixels(image) for key, image in new.items()})
+        for key, image in {_key(image): image for image in images}.items():
+            # In this order: a batch puts the embedding in its place before it lets the pixels go.
+            if key not in self._pixels and key not in self._embeddings:
+                self._pixels[key] = self._decode(image)
+        return Batch(requests, images)
 
-    def _pixels(self, image: Image) -> Any:
+    def _decode(self, image: Image) -> Any:
         return self.processor.image_processor(images=[decode(image)], return_tensors="pt")["pixel_values"]
 
     def _run(self, batch: Batch) -> list[Response]:
@@ -141,6 +144,9 @@ class Sam2:
         except MemoryError:
             self._embeddings.clear()
             raise
+        finally:
+            for image in batch.images:
+                self._pixels.pop(_key(image), None)
         seconds, side = (time.perf_counter() - began) / len(masks), self.processor.target_size
         return [Response(seen=(Size(side, side),), seconds=seconds, masks=found) for found in masks]
 
@@ -173,7 +179,7 @@ class Sam2:
         known = {key: self._embeddings[key] for key in images if key in self._embeddings}
         new = [key for key in images if key not in known]
         if new:
-            pixels = [batch.pixels[key] if key in batch.pixels else self._pixels(images[key]) for key in new]  # let go since
+            pixels = [self._pixels[key] if key in self._pixels else self._decode(images[key]) for key in new]  # let go since
             made = self.model.get_image_embeddings(torch.cat(pixels).to(self.model.device, self.model.dtype))
             known |= {key: [level[row : row + 1].clone() for level in made] for row, key in enumerate(new)}
         for key in images:
@@ -213,6 +219,12 @@ class Sam2:
             given["input_labels"] = [[[INSIDE] * len(made.points)] for made in objects]
         inputs = self.processor(original_sizes=sizes, return_tensors="pt", **given)
         return {name: inputs[name].to(self.model.device) for name in given}
+
+
+def _neighbourhood(request: Request) -> int:
+    """A number that requests about one image have in common, so that the batcher puts them side by side."""
+    assert isinstance(request.kind, Segment)
+    return int.from_bytes(request.kind.image.digest.encode()[:8], "big")
 
 
 def _key(image: Image) -> str:
@@ -272,10 +284,7 @@ def _files(place: Path) -> list[Path]:
         raise UserError(f"the config of {place} cannot be read: {type(error).__name__}: {error}") from error
     if kind not in TYPES:
         raise UserError(f"expected a SAM 2 checkpoint in {place}, got one of type '{kind}': name one such as facebook/sam2.1-hiera-large")
-    weights = list(place.glob("*.safetensors")) or list(place.glob("*.bin"))
-    if not weights:
-        raise UserError(f"expected the weights of a segmenter in {place}, found no *.safetensors and no *.bin: is the download complete?")
-    return [*weights, config]
+    return [*checkpoint.weight_files(place), config]
 
 
 def _loaded(place: Path, dtype: Any, device: str) -> tuple[Any, Any]:
@@ -288,7 +297,7 @@ def _loaded(place: Path, dtype: Any, device: str) -> tuple[Any, Any]:
 
     try:
         processor = Sam2Processor.from_pretrained(place)
-        model, found = Sam2Model.from_pretrained(place, dtype=dtype, output_loading_info=True)
+        model, found = Sam2Model.from_pretrained(place, dtype=dtype, use_safetensors=True, output_loading_info=True)
         model = model.to(device).eval()
     except Exception as error:  # whatever files, dtype or device make the loaders stumble over
         raise UserError(f"the segmenter {place} does not load on {device} as {dtype}: {checkpoint.first_line(error)}") from error

@@ -46,8 +46,9 @@ def oracle(samples: Mapping[str, Sample], frame: Frame = Frame.ORIGINAL) -> Scri
         if isinstance(request.kind, Likelihood):
             gold = LETTERS.index(sample.target)
             return Response(likelihoods=tuple(-1.0 - (place != gold) for place in range(len(request.kind.continuations))))
+        masks = tuple(sample.target.masks) if "mask" in sample.wants else ()
         if wanted == "mask":
-            return Response(masks=getattr(sample.target, "masks", None) or (sample.target.mask,), boxes=sample.regions)
+            return Response(masks=masks, boxes=sample.regions)
         evidence = [_written(box, frame, size) for box in sample.regions]
         if wanted == "boxes":
             evidence, answer = _detections(sample.target, frame, size)
@@ -55,7 +56,8 @@ def oracle(samples: Mapping[str, Sample], frame: Frame = Frame.ORIGINAL) -> Scri
             answer = json.dumps([_written((*point, *point), frame, size)[:2] for point in sample.target])
         else:
             answer = str(sample.target)
-        return _in_form(request, answer, evidence)
+        text = _in_form(request, answer, evidence)
+        return Response(text, masks=masks) if masks else text
 
     info = ModelInfo("oracle", f"oracle {frame}", frame, LIKELY, reads_images=frame is not Frame.ORIGINAL, stored=False)
     return Scripted(reply, info)

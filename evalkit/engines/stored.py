@@ -29,8 +29,14 @@ class Stored:
             return known
         if key not in self._flying:
             self._flying[key] = asyncio.ensure_future(self._ask(key, request))
-            self._flying[key].add_done_callback(lambda _: self._flying.pop(key, None))
+            self._flying[key].add_done_callback(lambda task: self._landed(key, task))
         return await asyncio.shield(self._flying[key])
+
+    def _landed(self, key: str, task: asyncio.Task[Response]) -> None:
+        """Forgets a request; whoever waited for it has its error, or has left: asyncio need not tell of it too."""
+        self._flying.pop(key, None)
+        if not task.cancelled():
+            task.exception()
 
     async def _ask(self, key: str, request: Request) -> Response:
         response = next((known for store in self.earlier if (known := store.get(key))), None)

@@ -19,9 +19,9 @@ from ..errors import Gap
 from ..geometry import Size
 from ..types import Attend, Generate, Likelihood, ModelInfo, Request, Response, Sampling, images_of
 from . import attending, checkpoint, rendering
-from .batching import POOL, Batcher, within_memory
+from .batching import CLOSED, POOL, Batcher, within_memory
 from .common import admit, one_by_one
-from .decoding import Ending, Sampler, read
+from .sampling import Ending, Sampler, read
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,7 @@ class Transformers:
         device: "cuda", "mps", "cpu", "auto" (spread by accelerate); None: the first of them that there is.
         adapter: the directory of a LoRA, merged into the weights.
         batch_size: the most requests in a batch; halved where memory runs out.
-        trust_remote_code: whether code inside the checkpoint may run.
+        trust_remote_code: whether code inside the checkpoint may run, and its weights may be a pickle.
         attn_implementation: "sdpa", "eager", ...; None: the architecture's own.
         cache: where hashes of weights are kept; None: nowhere.
 
@@ -207,10 +207,12 @@ class Transformers:
                 **inputs,
                 generation_config=config,
                 logits_processor=[Sampler(sampling, inputs["attention_mask"], keys)],
-                stopping_criteria=[Ending(self._decode, sampling.stop, start, rooms)],
+                stopping_criteria=[Ending(self._decode, sampling.stop, start, rooms, lambda: self._batcher.closed)],
             )
         finally:
             self.model.generation_config = own
+        if self._batcher.closed:
+            raise Gap(CLOSED)
         seconds = (time.perf_counter() - began) / len(rooms)
         responses = []
         for row, room, seen, length in zip(rows[:, start:].tolist(), rooms, batch.seen, batch.lengths, strict=True):

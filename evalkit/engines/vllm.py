@@ -56,6 +56,10 @@ class Job:
     began: float = field(default_factory=time.perf_counter)
 
 
+class _Failed(Gap):
+    """A request that vLLM gave up, or that names an image which it has dropped: asked once more, with every image."""
+
+
 class VLLM:
     """An engine over a directory or a hub id.
 
@@ -64,7 +68,7 @@ class VLLM:
         processor: a directory, where it is not in the checkpoint.
         dtype: "bfloat16", ...; None: the checkpoint's own on a GPU, float32 on a CPU.
         adapter: the directory of a LoRA of the language model.
-        trust_remote_code: whether code inside the checkpoint may run.
+        trust_remote_code: whether code inside the checkpoint may run, and its weights may be a pickle.
         arguments: fields of vLLM's `EngineArgs`, such as tensor_parallel_size or max_model_len.
         cache: where hashes of weights are kept; None: nowhere.
 
@@ -98,7 +102,8 @@ class VLLM:
         }
         if processor:
             given["tokenizer"] = str(checkpoint.folder(processor))
-        self._engine, self._log, self._lora = launch.start(str(place), given, lora)
+        with launch.Keeper() as self._keeper:
+            self._engine, self._log, self._lora = launch.start(str(place), given, lora)
         details = {
             "engine": "vllm",
             "model_type": config.model_type,
@@ -107,6 +112,7 @@ class VLLM:
             "weights": weights,
             "adapter": adapted,
             "processor": checkpoint.processor_hash(self.processor),
+            "pixels": None if "mm_processor_kwargs" in given else rendering.pixels(self.processor),
             "ends": checkpoint.ends(launch.generation_config(place), config, self.processor),
             "arguments": {name: value for name, value in sorted(given.items()) if name not in ("dtype", "tokenizer")},
             "vllm": vllm.__version__,
@@ -120,6 +126,8 @@ class VLLM:
         self._ends: list[int] = details["ends"]
         self._vocabulary = config.get_text_config().vocab_size
         self._sizes: dict[str, Size] = {}
+        self._hashes: dict[str, str] = {}
+        """What vLLM's caches call the images that it was sent, by their names."""
         self._numbers = itertools.count()
         self._flying: dict[str, Job] = {}
         self._arrivals: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
@@ -166,6 +174,7 @@ class VLLM:
         with launch.quiet(self._log):
             self._engine.engine_core.shutdown()
             self._engine.renderer.shutdown()
+        self._keeper.leave()
         if not self.died:
             self._log.unlink(missing_ok=True)
 
@@ -174,17 +183,34 @@ class VLLM:
     async def _answer(self, request: Request) -> Response:
         if self.died:
             raise Gap(self.died)
-        job = await asyncio.get_running_loop().run_in_executor(self._decoders, self._made, request)
-        self._arrivals.put(job)
+        try:
+            return await self._tried(request)
+        except _Failed:
+            return await self._tried(request, whole=True)
+
+    async def _tried(self, request: Request, whole: bool = False) -> Response:
+        job = await asyncio.get_running_loop().run_in_executor(self._decoders, self._made, request, whole)
         return await asyncio.wrap_future(job.future)
 
-    def _made(self, request: Request) -> Job:
-        """The request with its images decoded, then rendered; the thread waits, so that no more are decoded than there are threads."""
-        images = [decode(image) for image in images_of(request)]
-        return self._renderer.submit(self._rendered, request, images).result()
+    def _made(self, request: Request, whole: bool) -> Job:
+        """The request with its images decoded, then rendered; the thread waits, so that no more are decoded than there are threads.
 
-    def _rendered(self, request: Request, images: list[Any]) -> Job:
-        """The request in the tokens and tensors that vLLM takes.
+        An image that vLLM still holds from an earlier request, such as one of the turn before, is only named, unless all are to go whole.
+        """
+        shown = list(images_of(request))
+        limits = rendering.edges(self.processor, shown, self.info.name)
+        names = [_name(image, limits) for image in shown]
+        images = [None if not whole and self._holds(name) else decode(image) for name, image in zip(names, shown, strict=True)]
+        return self._renderer.submit(self._rendered, request, images, names, limits).result()
+
+    def _holds(self, name: str | None) -> bool:
+        cache, known = self._engine.renderer.mm_processor_cache, self._hashes.get(name or "")
+        return bool(cache and known and cache.is_cached_item(known))
+
+    def _rendered(self, request: Request, images: list[Any], names: list[str | None], limits: tuple[int, int] | None) -> Job:
+        """The request in the tokens and tensors that vLLM takes, handed on to the thread that feeds it.
+
+        In the order of rendering: an image goes along with the first request that shows it, and later ones only name it.
 
         Raises:
             Gap: vLLM cannot take it, such as one longer than the model's context.
@@ -193,27 +219,33 @@ class VLLM:
         assert isinstance(kind, Generate | Likelihood)
         try:
             text = rendering.prompt(self.processor, kind)
-            words, shown = self.processor.tokenizer, list(images_of(request))
-            limits = rendering.edges(self.processor, shown, self.info.name)
+            words = self.processor.tokenizer
             prompt: dict[str, Any] = {
                 "prompt_token_ids": words(text, add_special_tokens=not rendering.starts_itself(self.processor, text)).input_ids
             }
-            names = [_name(image, limits) for image in shown]
             if images:
                 prompt |= {"multi_modal_data": {"image": images}, "multi_modal_uuids": {"image": names}}
             if limits:
                 prompt["mm_processor_kwargs"] = {"size": rendering.of_edges(limits)}
             [rendered] = self._engine.renderer.render_cmpl([prompt])
             seen = self._seen(rendered, names)
+            self._hashes.update(
+                (name, key) for name, key in zip(names, rendered.get("mm_hashes", {}).get("image", ()), strict=False) if name
+            )
         except EvalkitError:
             raise
         except Exception as error:
-            raise Gap(f"vLLM cannot take the prompt: {checkpoint.first_line(error)}") from error
+            gap = _Failed if None in images else Gap  # what was held a moment ago may be gone
+            raise gap(f"vLLM cannot take the prompt: {checkpoint.first_line(error)}") from error
         if isinstance(kind, Generate):
-            return Job(request, rendered, self._params(request, kind.sampling), seen)
+            return self._handed_on(Job(request, rendered, self._params(request, kind.sampling), seen))
         counted = len(words(rendering.tail(self.processor, kind), add_special_tokens=False).input_ids)
         self._check_likelihood(len(rendered["prompt_token_ids"]))
-        return Job(request, rendered, _scoring(), seen, counted)
+        return self._handed_on(Job(request, rendered, _scoring(), seen, counted))
+
+    def _handed_on(self, job: Job) -> Job:
+        self._arrivals.put(job)
+        return job
 
     def _params(self, request: Request, sampling: Sampling) -> Any:
         from vllm import SamplingParams
@@ -317,7 +349,7 @@ class VLLM:
         [reply] = output.outputs
         spent = time.perf_counter() - job.began
         if reply.finish_reason not in ("stop", "length"):
-            _settle(job, Gap(f"vLLM ended the request with '{reply.finish_reason}'"))
+            _settle(job, _Failed(f"vLLM ended the request with '{reply.finish_reason}'"))
             return
         length = len(output.prompt_token_ids)
         if job.counted:

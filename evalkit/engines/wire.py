@@ -13,9 +13,13 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
-from ..errors import EvalkitError
+from ..errors import EvalkitError, UserError
 
 CONNECT = 15.0  # seconds that a connection may take to come about
+MOST = 256 << 20
+"""Bytes of a reply's body, above which it is none."""
+VOUCHED = ("self-signed certificate", "self signed certificate", "unable to get local issuer certificate")
+OWN = ". If the server is yours, name a file of the certificates that you trust, in which its own is one: SSL_CERT_FILE=/path/to/them.pem"
 
 
 class NoReply(EvalkitError):
@@ -111,6 +115,7 @@ async def _received(begun: bytes, reader: asyncio.StreamReader) -> tuple[Reply, 
 
     Raises:
         EOFError, ValueError, LimitOverrunError: it ends too soon, or is no HTTP.
+        NoReply: it is too long.
     """
     status = 100
     while status < 200:  # "continue" and the like come before the reply
@@ -121,15 +126,32 @@ async def _received(begun: bytes, reader: asyncio.StreamReader) -> tuple[Reply, 
     headers = {name.strip().lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
     stays = version == "HTTP/1.1" and headers.get("connection", "").lower() != "close"
     if headers.get("transfer-encoding", "").lower() == "chunked":
-        parts = []
+        parts, room = [], MOST
         while size := int((await reader.readuntil(b"\r\n")).partition(b";")[0], 16):
+            room = _within(room - size)
             parts.append((await reader.readexactly(size + 2))[:-2])
         while await reader.readuntil(b"\r\n") != b"\r\n":
             pass
         return Reply(status, headers, b"".join(parts)), stays
     if "content-length" in headers:
-        return Reply(status, headers, await reader.readexactly(int(headers["content-length"]))), stays
-    return Reply(status, headers, b"" if status in (204, 304) else await reader.read()), False
+        length = int(headers["content-length"])
+        _within(MOST - length)
+        return Reply(status, headers, await reader.readexactly(length)), stays
+    return Reply(status, headers, b"" if status in (204, 304) else await _rest(reader)), False
+
+
+async def _rest(reader: asyncio.StreamReader) -> bytes:
+    parts, room = [], MOST
+    while part := await reader.read(1 << 16):
+        room = _within(room - len(part))
+        parts.append(part)
+    return b"".join(parts)
+
+
+def _within(room: int) -> int:
+    if room < 0:
+        raise NoReply(f"the reply is longer than {MOST >> 20} MiB")
+    return room
 
 
 @dataclass(slots=True)
@@ -166,7 +188,12 @@ class Package:
         except openai.APITimeoutError as error:
             raise TimeoutError from error
         except openai.OpenAIError as error:
-            raise NoReply(f"the connection failed: {str(error.__cause__ or error) or type(error.__cause__).__name__}") from error
+            cause = error.__cause__ or error
+            what = str(cause) or type(cause).__name__
+            if type(cause).__name__ == "ProxyError":  # whose words may repeat the password that the proxy was sent
+                what = f"the proxy answered {what[:3]}" if what[:3].isdigit() else "the proxy does not answer as one"
+                raise NoReply(f"the connection failed: {what}") from None
+            raise NoReply(f"the connection failed: {what}{OWN if any(words in what for words in VOUCHED) else ''}") from error
         finally:
             used.under_way -= 1
 
@@ -179,6 +206,9 @@ class Package:
         import openai
 
         timeout = openai.Timeout(self._timeout, connect=min(self._timeout, CONNECT))
-        client = openai.AsyncOpenAI(api_key=self._key, base_url=self._base_url, max_retries=0, timeout=timeout)
+        try:
+            client = openai.AsyncOpenAI(api_key=self._key, base_url=self._base_url, max_retries=0, timeout=timeout)
+        except ImportError as error:
+            raise UserError(f"cannot use the proxy that HTTPS_PROXY or ALL_PROXY names: {error}") from None
         self._clients.append(_Client(client))
         return self._clients[-1]

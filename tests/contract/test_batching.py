@@ -1,6 +1,7 @@
 """Batches are of like with like, a failure stays with its request, and memory that runs out halves them."""
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 
@@ -101,6 +102,18 @@ def test_memory_that_runs_out_on_one_request_is_a_gap(bench: Bench) -> None:
             future.result(60)
 
 
+@pytest.mark.parametrize("cut", [lambda said: said[1:], lambda said: said + said[:1]], ids=["fewer", "more"])
+def test_a_batch_with_another_number_of_responses_than_requests_gives_nobody_anothers(
+    bench: Bench, cut: Callable[[list[Response]], list[Response]]
+) -> None:
+    batcher = bench.batcher(lambda requests: echo(requests) if len(requests) < 3 else cut(echo(requests)))
+    words = [f"number {index}" for index in range(20)]
+    assert texts([batcher.submit(ask(word)) for word in words]) == words
+    lone = bench.batcher(lambda requests: cut(echo(requests)))
+    with pytest.raises(Gap, match="expected 1 responses to a batch, got"):
+        lone.submit(ask("number 0")).result(60)
+
+
 def test_the_request_at_fault_alone_gets_its_reason(bench: Bench) -> None:
     def decoding(requests: list[Request]) -> list[Request]:
         if any(text(request) == "bad image" for request in requests):
@@ -157,7 +170,7 @@ def test_one_who_cancels_in_the_queue_is_not_run(bench: Bench) -> None:
     assert [word for batch in bench.batches for word in batch] == ["a", "b", "c"]
 
 
-def test_whoever_waits_when_it_closes_gets_a_gap(bench: Bench) -> None:
+def test_whoever_waits_when_it_closes_gets_a_gap_and_its_threads_end(bench: Bench) -> None:
     running, go = threading.Event(), threading.Event()
 
     def run(requests: list[Request]) -> list[Response]:
@@ -165,13 +178,50 @@ def test_whoever_waits_when_it_closes_gets_a_gap(bench: Bench) -> None:
         assert go.wait(60)
         return echo(requests)
 
+    others = set(threading.enumerate())
     batcher = bench.batcher(run, size=1)
     futures = [batcher.submit(ask(word)) for word in "abcd"]
     assert running.wait(60)
-    batcher.close()
-    go.set()
-    assert futures[0].result(60).text == "a"
+    closing = threading.Thread(target=batcher.close)
+    closing.start()
     with pytest.raises(Gap, match="closed"):
         futures[3].result(60)
+    assert closing.is_alive(), "it did not wait for the batch in the model"
+    go.set()
+    closing.join(60)
+    assert set(threading.enumerate()) <= others
+    assert [word for batch in bench.batches for word in batch] == ["a"]
+    assert futures[0].result(60).text == "a"
+    for future in futures[1:]:
+        with pytest.raises(Gap, match="closed"):
+            future.result(60)
     with pytest.raises(Gap, match="closed"):
         batcher.submit(ask("e"))
+
+
+def test_a_batch_that_fails_is_not_tried_again_in_halves_once_it_is_closed(bench: Bench) -> None:
+    running, go = threading.Event(), threading.Event()
+
+    def run(requests: list[Request]) -> list[Response]:
+        running.set()
+        assert go.wait(60)
+        raise ValueError("no such token")
+
+    batcher = bench.batcher(run)
+    futures = [batcher.submit(ask(word)) for word in "abcd"]
+    assert running.wait(60)
+    closing = threading.Thread(target=batcher.close)
+    closing.start()
+    while not batcher._closed:
+        time.sleep(0.001)
+    go.set()
+    for future in futures:
+        with pytest.raises(Gap, match="closed"):
+            future.result(60)
+    assert len(bench.batches) == 1
+
+
+def test_one_that_was_never_asked_closes_at_once_and_twice(bench: Bench) -> None:
+    batcher = bench.batcher()
+    batcher.close()
+    batcher.close()

@@ -1,5 +1,6 @@
 """The openai engine over real HTTP: what is sent, what is read, what a server will not take, and what the user can mend."""
 
+import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
@@ -266,8 +267,8 @@ def test_an_empty_account_stops_the_run(rig: Rig, deed: Deed) -> None:
         ({"concurrency": 0}, "expected concurrency above 0, got 0"),
         ({"factor": 28}, "expected factor, min_pixels and max_pixels together"),
         ({"factor": 28, "min_pixels": 9, "max_pixels": 8}, "the bounds in order"),
-        ({"max_cost": 1.0}, "needs a price: give price_in and price_out"),
-        ({"extra_body": "{"}, "expected extra_body as JSON, got '{'"),
+        ({"max_cost": 1.0}, "expected prices with --max-cost, found none: give --engine-args price_in=A"),
+        ({"extra_body": "{"}, "expected extra_body as JSON, such as .*: Expecting property name"),
         ({"chat_template_kwargs": "[]"}, "expected chat_template_kwargs as an object of JSON"),
         ({"extra_body": '{"n": 2}'}, "that evalkit does not set itself, got n"),
         ({"extra_body": {"temperature": 1, "user": "me"}}, "that evalkit does not set itself, got temperature"),
@@ -276,6 +277,13 @@ def test_an_empty_account_stops_the_run(rig: Rig, deed: Deed) -> None:
 def test_a_wrong_option_is_told_in_words(options: dict[str, Any], words: str) -> None:
     with pytest.raises(UserError, match=words):
         OpenAIOptions(**options)
+
+
+@pytest.mark.parametrize("text", ['{"api_key": "planted"', '["planted"]', '"planted"'])
+def test_a_wrong_option_that_may_hold_a_key_is_not_repeated(text: str) -> None:
+    with pytest.raises(UserError) as told:
+        OpenAIOptions(extra_body=text)  # type: ignore[arg-type]
+    assert "planted" not in "".join(traceback.format_exception(told.value))
 
 
 # ---------------------------------------------------------------- the fingerprint

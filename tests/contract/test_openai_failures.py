@@ -51,6 +51,8 @@ PASSING: list[Deed] = [
     Raw(b'{"choices": [{"message": {"role": "assistant", "content": null}, "finish_reason": "stop"}]}'),
     Raw(b'{"choices": [{"message": {"content": 7}}]}'),
     Raw(b'{"error": {"message": "upstream failed", "code": 502}}'),
+    Raw(b"[" * 100_000),
+    Status(500, "[" * 100_000),
     Raw(b'{"choices": [{"message": {"content": "so far"}, "finish_reason": "abort"}]}'),
     Raw(b'{"choices": [{"message": {"content": ""}, "finish_reason": "error", "error": {"message": "upstream"}}]}'),
 ]
@@ -194,6 +196,41 @@ def test_what_is_no_whole_reply_is_tried_again(rig: Rig, data: bytes) -> None:
         answer(rig.engine(rig.server(Bytes(data)), attempts=1), text_only())
 
 
+def test_a_reply_without_end_is_none(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("evalkit.engines.wire.MOST", 1 << 20)
+    long = b"x" * (1 << 20) + b"x"
+    for head in (b"content-length: %d\r\n\r\n" % (1 << 40), b"transfer-encoding: chunked\r\n\r\n%x\r\n" % len(long), b"\r\n"):
+        with pytest.raises(Gap, match="the reply is longer than 1 MiB"):
+            answer(rig.engine(rig.server(Bytes(b"HTTP/1.1 200 OK\r\n" + head + long)), attempts=1), text_only())
+
+
+@pytest.mark.parametrize("words", ["proxy-hush", "Basic dXNlcjpwcm94eS1odXNo"])
+def test_what_a_proxy_says_is_not_repeated_for_it_may_be_the_password(
+    words: str, rig: Rig, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def serve() -> None:
+        connection, _ = proxy.accept()
+        with connection:
+            connection.recv(65536)
+            connection.sendall(f"HTTP/1.1 407 {words}\r\ncontent-length: 0\r\n\r\n".encode())
+
+    with socket.create_server(("127.0.0.1", 0)) as proxy:
+        serving = threading.Thread(target=serve)
+        serving.start()
+        monkeypatch.setenv("HTTPS_PROXY", f"http://user:proxy-hush@127.0.0.1:{proxy.getsockname()[1]}")
+        with pytest.raises(Gap, match="the proxy answered 407") as told:
+            answer(rig.engine("https://example.invalid/v1", attempts=1), text_only())
+        serving.join()
+    assert words not in str(told.value) + caplog.text
+
+
+def test_a_proxy_that_nothing_here_speaks_to_is_told(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", "socks5://user:hush@127.0.0.1:9")
+    with pytest.raises(UserError, match="cannot use the proxy that HTTPS_PROXY") as told:
+        answer(rig.engine("https://example.invalid/v1", attempts=1), text_only())
+    assert "hush" not in str(told.value)
+
+
 def test_a_redirect_is_told(rig: Rig) -> None:
     with pytest.raises(UserError, match=r"redirects to https://elsewhere/v1: name that one with --base-url"):
         answer(rig.engine(rig.server(Status(308, headers={"location": "https://elsewhere/v1"}))), text_only())
@@ -223,7 +260,7 @@ def test_a_wait_beyond_the_deadline_is_a_gap_at_once(rig: Rig) -> None:
 
 def test_pauses_grow_and_are_drawn(rig: Rig) -> None:
     server = rig.server(then=lambda number, body: Status(500))
-    found = answers(rig.engine(server, first_pause=0.1, patience=60), [text_only(str(number)) for number in range(16)])
+    found = answers(rig.engine(server, first_pause=0.2, patience=60), [text_only(str(number)) for number in range(40)])
     assert all(isinstance(gap, Gap) for gap in found)
     waits: dict[str, list[float]] = {}
     for arrived in server.arrived:

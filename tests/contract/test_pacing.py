@@ -162,3 +162,10 @@ def test_what_a_server_asks_to_wait_is_waited_in_full() -> None:
 def test_retry_after_is_read_in_both_forms(said: str, seconds: float | None) -> None:
     now = 784111740.0  # 1994-11-06 08:49:00 GMT
     assert retry_after({"retry-after": said}, now) == seconds
+
+
+def test_a_wait_until_a_date_goes_by_the_servers_clock_where_it_says_what_that_is() -> None:
+    """Else a clock that is an hour behind waits an hour too long."""
+    headers = {"retry-after": "Thu, 01 Jan 1970 02:00:05 GMT", "date": "Thu, 01 Jan 1970 02:00:00 GMT"}
+    assert retry_after(headers, 3600.0) == 5.0
+    assert retry_after(headers | {"date": "some time"}, 7200.0) == 5.0

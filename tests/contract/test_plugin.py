@@ -12,8 +12,8 @@ import pytest
 from evalkit.config import RunConfig
 from evalkit.engines import plugin, replicated
 from evalkit.errors import Gap, UserError
-from evalkit.geometry import Frame
-from evalkit.types import Generate, Message, Request, Sampling
+from evalkit.geometry import Box, Frame, Mask, Point, Size
+from evalkit.types import Generate, Likelihood, Message, Request, Sampling
 
 from .engines import answer, answers, ask, picture
 
@@ -94,10 +94,23 @@ def test_a_reply_of_the_wrong_type_is_a_gap(load: Load) -> None:
         ("Response('A', finish='eos')", "expected stop or length or refused as finish from the plugin Model, got 'eos'"),
         ("Response('A', finish=None)", "as finish"),
         ("Response('A', finish=['stop'])", "as finish"),
+        ("Response('A', masks=({'size': [2, 2], 'counts': '04'},))", "expected a tuple of Masks as masks from the plugin Model, got"),
+        ("Response('A', masks=[Mask('04', Size(2, 2))])", "expected a tuple of Masks as masks"),
+        ("Response('A', masks=(Mask('04', [2, 2]),))", "expected a tuple of Masks as masks"),
+        ("Response('A', reasoning=None)", "expected a str as reasoning"),
+        ("Response('A', tokens_out='7')", "expected an int as tokens_out from the plugin Model, got '7'"),
+        ("Response('A', seconds=float('nan'))", "expected a finite number as seconds from the plugin Model, got nan"),
+        ("Response('A', seen=((2, 2),))", "expected a tuple of Sizes as seen"),
+        ("Response('A', boxes=((0, 0, 1, 1),))", "expected a tuple of finite Boxes as boxes"),
+        ("Response('A', boxes=(Box(0, 0, 1, float('inf')),))", "expected a tuple of finite Boxes as boxes"),
+        ("Response('A', boxes=(Box(0, 0, 1, 1),), labels=('a', 'b'))", "expected as many labels as boxes from the plugin Model, got"),
+        ("Response('A', likelihoods=0.5)", "expected a tuple of floats as likelihoods"),
+        ("Response('A', attention=((0.5,),))", "expected a tuple of grids"),
     ],
 )
-def test_a_response_with_a_text_or_finish_that_cannot_be_kept_is_a_gap(load: Load, returned: str, words: str) -> None:
+def test_a_response_with_a_field_that_cannot_be_kept_is_a_gap(load: Load, returned: str, words: str) -> None:
     engine = load(f"""
+        from evalkit.geometry import Box, Mask, Size
         from evalkit.types import Response
         class Model:
             def answer(self, request):
@@ -105,6 +118,120 @@ def test_a_response_with_a_text_or_finish_that_cannot_be_kept_is_a_gap(load: Loa
     """)
     with pytest.raises(Gap, match=words):
         answer(engine, ask(0))
+
+
+def test_another_number_of_likelihoods_than_continuations_is_a_gap_and_not_kept(load: Load) -> None:
+    engine = load("""
+        from evalkit.types import Response
+        class Model:
+            answers = ("likelihood",)
+            def answer(self, request):
+                return Response(likelihoods=(-1.0, float("-inf")))
+    """)
+    messages = (Message("user", ("Which?",)),)
+    assert answer(engine, Request(Likelihood(messages, ("A", "B")))).likelihoods == (-1.0, float("-inf"))
+    with pytest.raises(Gap, match="expected 3 likelihoods, one a continuation, from the plugin Model, got"):
+        answer(engine, Request(Likelihood(messages, ("A", "B", "C"))))
+
+
+@pytest.mark.parametrize("method", ["def", "async def"])
+@pytest.mark.parametrize(
+    ("deed", "words"),
+    [
+        ("sys.exit(0)", "SystemExit: 0"),
+        ("raise asyncio.CancelledError", "CancelledError"),
+        ("next(iter(()))", "StopIteration"),
+        ("raise Odd", "raised Odd: something that cannot be told"),
+    ],
+)
+def test_what_no_event_loop_outlives_is_a_gap_too_and_the_next_request_is_answered(load: Load, method: str, deed: str, words: str) -> None:
+    engine = load(f"""
+        import asyncio
+        import sys
+        from evalkit.types import Response
+        class Odd(Exception):
+            def __str__(self):
+                raise ValueError
+        class Model:
+            asked = 0
+            {method} answer(self, request):
+                self.asked += 1
+                if self.asked == 1:
+                    {deed}
+                return Response("yes")
+    """)
+    with pytest.raises(Gap, match=words):
+        answer(engine, ask(0))
+    assert answer(engine, ask(1)).text == "yes"
+
+
+@pytest.mark.parametrize(("method", "waits"), [("def", "time.sleep(600)"), ("async def", "await asyncio.sleep(600)")])
+def test_a_call_that_never_returns_is_a_gap_and_the_others_are_answered(load: Load, method: str, waits: str) -> None:
+    engine = load(f"""
+        import asyncio
+        import time
+        from evalkit.types import Response
+        class Model:
+            patience = 1.5
+            asked = 0
+            {method} answer(self, request):
+                self.asked += 1
+                if self.asked == 2:
+                    {waits}
+                return Response("yes")
+    """)
+
+    async def all_of_them() -> list[Any]:
+        return await asyncio.gather(*(engine.answer(ask(index)) for index in range(5)), return_exceptions=True)
+
+    ended = asyncio.run(all_of_them())
+    assert [type(one).__name__ for one in ended] == ["Response", "Gap", "Response", "Response", "Response"]
+    assert "said nothing for 1.5 s: where it may take longer, give its class a `patience`" in str(ended[1])
+
+
+def test_coroutines_are_given_up_only_when_all_are_silent(load: Load) -> None:
+    engine = load("""
+        import asyncio
+        from evalkit.types import Response
+        class Model:
+            patience, free = 1.0, asyncio.Semaphore(1)
+            async def answer(self, request):
+                async with self.free:
+                    await asyncio.sleep(0.3)
+                return Response("yes")
+    """)
+    assert [response.text for response in answers(engine, [ask(index) for index in range(8)])] == ["yes"] * 8
+
+
+@pytest.mark.parametrize("patience", ["0", "-1", "'long'", "None", "float('nan')"])
+def test_a_patience_that_is_none_is_told(load: Load, patience: str) -> None:
+    with pytest.raises(UserError, match=r"expected Model.patience in .* in seconds, above 0, got"):
+        load(f"""
+            class Model:
+                patience = {patience}
+                def generate(self, messages, images):
+                    return ""
+        """)
+
+
+def test_closing_gives_a_gap_to_those_who_wait(load: Load) -> None:
+    engine = load("""
+        import time
+        class Model:
+            def generate(self, messages, images):
+                time.sleep(1)
+                return "yes"
+    """)
+
+    async def closing() -> list[Any]:
+        tasks = [asyncio.ensure_future(engine.answer(ask(index))) for index in range(3)]
+        await asyncio.sleep(0.3)
+        engine.close()
+        return await asyncio.gather(*tasks, return_exceptions=True)
+
+    first, *others = asyncio.run(asyncio.wait_for(closing(), 60))
+    assert first.text == "yes"
+    assert [str(other) for other in others] == ["the engine was closed"] * 2
 
 
 def test_plain_methods_run_one_after_the_other_on_one_thread(load: Load) -> None:
@@ -145,6 +272,25 @@ def test_the_attributes_of_the_class_are_its_info(load: Load) -> None:
     assert (told.info.name, told.info.frame) == ("mine", Frame.SEEN)
     bare = load(plain)
     assert (bare.info.name, bare.info.frame, bare.info.answers) == ("Model", None, {"generate"})
+
+
+def test_given_regions_come_to_answer_as_values(load: Load) -> None:
+    engine = load("""
+        from evalkit import Response
+        class Model:
+            takes_regions = True
+            def answer(self, request):
+                return Response(repr(request.kind.regions))
+    """)
+    given = (Box(1, 2, 3, 4), None, Point(5, 6), Mask("04", Size(2, 2)))
+    assert engine.info.takes_regions
+    assert answer(engine, Request(Generate((Message("user", ("Which?",)),), regions=given))).text == repr(given)
+
+
+def test_a_class_that_takes_regions_must_have_answer(load: Load) -> None:
+    with pytest.raises(UserError, match=r"takes regions, which generate\(messages, images\) does not get: give it answer\(request\)"):
+        load("class Model:\n    takes_regions = True\n    generate = print\n")
+    assert not load("class Model:\n    generate = print\n").info.takes_regions
 
 
 def test_the_fingerprint_changes_with_the_file_the_class_and_its_own(load: Load) -> None:

@@ -192,7 +192,7 @@ def test_work_of_skewed_lengths_is_spread_evenly_over_eight(open_engine: Callabl
     for response in found:
         busy[process(response)] += response.seconds
     assert len(busy) == 8
-    assert max(busy.values()) < 1.25 * min(busy.values())
+    assert max(busy.values()) < 1.7 * min(busy.values())  # every eighth to each would be 2: the long ones to four of them
 
 
 def test_an_error_of_one_request_is_its_callers_alone_and_as_it_was(pair: Replicated) -> None:
@@ -563,3 +563,42 @@ def _command(place: Path) -> str:
         return place.read_text(errors="replace")
     except OSError:  # it ended meanwhile
         return ""
+
+
+TWICE = ["init", "shutdown"] * 2
+
+
+@pytest.mark.parametrize(
+    ("slow", "address", "said", "done"),
+    [(1, None, "", TWICE[:3]), (2, None, "Ray does not start.*too slow", TWICE), (1, "auto", "expected a Ray cluster", TWICE[:2])],
+)
+def test_a_cluster_that_starts_too_slowly_is_tried_once_more_and_then_told_of(
+    slow: int, address: str | None, said: str, done: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[str] = []
+
+    class Slow:
+        exceptions = ray.exceptions
+
+        @staticmethod
+        def is_initialized() -> bool:
+            return False
+
+        @staticmethod
+        def init(*_: Any, **__: Any) -> None:
+            calls.append("init")
+            if calls.count("init") <= slow:
+                raise Exception("too slow")  # noqa: TRY002 - as Ray does
+
+        @staticmethod
+        def shutdown() -> None:
+            calls.append("shutdown")
+
+    monkeypatch.setattr(_cluster, "library", lambda: Slow)
+    monkeypatch.setattr(_cluster, "_reach", lambda address: None)
+    if said:
+        with pytest.raises(UserError, match=said):
+            _cluster.join(address)
+    else:
+        assert _cluster.join(address)
+    assert calls == done

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from evalkit import engines
+from evalkit import api, engines
 from evalkit.config import RunConfig
 from evalkit.data import decode, resolve
 from evalkit.engines import sam2
@@ -131,6 +131,60 @@ def test_an_image_is_encoded_once_while_there_is_room(engine: Sam2, photo: Image
     assert sum(encoded) > 3
 
 
+def test_an_image_whose_requests_lie_far_apart_is_decoded_and_encoded_once(
+    checkpoint: Path, photo: Image, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Six images twice over, four requests a batch, four embeddings kept: in the order in which they come none would last."""
+    engine = Sam2(checkpoint, batch_size=4)
+    engine._batcher._window = 2.0  # so that all have come, however slow the machine
+    decoded, encoded = list[str](), list[int]()
+    own, encode = sam2.decode, engine.model.get_image_embeddings
+    monkeypatch.setattr(sam2, "decode", lambda image: decoded.append(image.digest) or own(image))
+    monkeypatch.setattr(engine.model, "get_image_embeddings", lambda pixels: encoded.append(len(pixels)) or encode(pixels))
+    monkeypatch.setattr(sam2, "KEPT", 4)
+    images = [photo, *(picture(40 + index, 50, (index, 90, 90)) for index in range(5))]
+    asked = [segment(image, Box(1, 1, 30, 20 + place)) for place in range(2) for image in images]
+    found = answers(engine, asked)
+    engine.close()
+    assert all(response.masks for response in found)
+    assert sorted(decoded) == sorted(image.digest for image in images)
+    assert sum(encoded) == len(images)
+    assert not engine._pixels
+
+
+def test_a_batch_that_is_made_ready_while_its_image_is_encoded_does_not_decode_it_again(
+    engine: Sam2, photo: Image, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decoded, own = list[str](), sam2.decode
+    monkeypatch.setattr(sam2, "decode", lambda image: decoded.append(image.digest) or own(image))
+    first, second = (engine._prepare([segment(photo, Box(1, 1, 30, 20 + place))]) for place in range(2))
+    assert [len(engine._run(batch)[0].masks) for batch in (first, second)] == [1, 1]
+    third = engine._prepare([segment(photo, Box(2, 2, 9, 9))])
+    assert engine._run(third)[0].masks
+    assert decoded == [photo.digest]
+
+
+def test_the_device_and_the_size_of_a_batch_are_those_of_the_run(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = list[Sam2]()
+    monkeypatch.setattr(engines, "close", made.append)
+
+    class Stop(Exception):
+        pass
+
+    def stop(*_: Any, **__: Any) -> None:
+        raise Stop
+
+    monkeypatch.setattr(api, "_evaluate", stop)
+    with pytest.raises(Stop):
+        api.run("oracle", "shapes:mask-2", protocol="segment", segmenter=f"sam2:{checkpoint}", device="cpu", batch_size=3, dtype="float16")
+    [segmenter] = [engine for engine in made if isinstance(engine, Sam2)]
+    assert (segmenter._batcher.size, segmenter.info.details["device"]) == (3, "cpu")
+    assert segmenter.info.details["dtype"] == "float32"  # that of the run is the model's own
+    segmenter.close()
+    with pytest.raises(UserError, match=r"the segmenter .* does not load on nowhere"):
+        api.run("oracle", "shapes:mask-2", protocol="segment", segmenter=f"sam2:{checkpoint}", device="nowhere")
+
+
 def test_a_prompt_outside_the_image_is_moved_to_its_border(engine: Sam2, photo: Image) -> None:
     far = answer(engine, segment(photo, Box(-40, 20, 900, 71), Point(-3, 500), (Box(100, 10, -20, 71), Point(1e9, 0)))).masks
     near = answer(engine, segment(photo, Box(0, 20, 150, 71), Point(0, 90), (Box(0, 10, 100, 71), Point(150, 0)))).masks
@@ -211,7 +265,7 @@ def test_a_checkpoint_that_says_it_is_of_the_tracker_is_taken(checkpoint: Path, 
 @pytest.mark.parametrize(
     ("spoil", "words"),
     [
-        (lambda place: (place / "model.safetensors").unlink(), r"expected the weights of a segmenter in .*, found no \*.safetensors"),
+        (lambda place: (place / "model.safetensors").unlink(), r"expected weights in .*, found no \*.safetensors"),
         (lambda place: (place / "config.json").unlink(), "expected a SAM 2 checkpoint in .*, found no config.json: name the directory"),
         (lambda place: (place / "config.json").write_text("{"), "the config of .* cannot be read"),
         (lambda place: (place / "model.safetensors").write_bytes(b"cut"), "the segmenter .* does not load on cpu as float32"),

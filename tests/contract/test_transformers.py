@@ -3,7 +3,9 @@
 import hashlib
 import json
 import shutil
+import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +18,7 @@ pytest.importorskip("transformers")
 import torch
 
 from evalkit.engines import checkpoint as checkpoints
-from evalkit.engines.decoding import Sampler
+from evalkit.engines.sampling import Sampler
 from evalkit.engines.transformers import Transformers
 from evalkit.errors import Gap, Refused, UserError
 from evalkit.geometry import Frame
@@ -207,6 +209,25 @@ def test_a_reply_ends_where_the_context_does(copy: Path, open_engine: Open) -> N
     response = answer(open_engine(copy), ask(0, max_tokens=500))
     assert response.finish == "length" if response.tokens_in + response.tokens_out == 60 else response.tokens_out < 60
     assert response.tokens_in + response.tokens_out <= 60
+
+
+def test_closing_ends_a_long_reply_at_once_and_makes_it_a_gap(copy: Path, open_engine: Open) -> None:
+    engine = open_engine(copy)
+    engine._config.eos_token_id = None
+    begun, steps = threading.Event(), list[int]()
+
+    def note(*_: Any) -> None:
+        steps.append(1)
+        begun.set()
+
+    engine.model.register_forward_hook(note)
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(answer, engine, ask(0, max_tokens=100_000))
+        assert begun.wait(60)
+        engine.close()
+        with pytest.raises(Gap, match="closed"):
+            waiting.result(60)
+    assert len(steps) < engine._context
 
 
 def test_an_image_placeholder_in_the_text_harms_its_own_request_only(plain: Transformers) -> None:

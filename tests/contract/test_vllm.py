@@ -3,6 +3,7 @@
 import asyncio
 import json
 import shutil
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -20,7 +21,7 @@ from evalkit.engines import launch
 from evalkit.engines import vllm as engine_of_vllm
 from evalkit.errors import Gap, Refused, UserError
 from evalkit.interfaces import Engine
-from evalkit.types import Budget, Generate, Likelihood, Message, Request, Response, Sampling
+from evalkit.types import Budget, Generate, Image, Likelihood, Message, Request, Response, Sampling
 
 from .engines import ENGINES, SAMPLES, Entry, answer, answers, ask, picture
 
@@ -70,6 +71,51 @@ def test_an_image_that_is_asked_for_larger_than_the_context_is_a_gap_to_itself(s
     assert "vLLM cannot take the prompt" in str(gap)
     assert isinstance(first, Response)
     assert isinstance(last, Response)
+
+
+def about(image: Image, question: str) -> Request:
+    return Request(Generate((Message("user", (image, question)),), Sampling(max_tokens=2)))
+
+
+def test_an_image_that_its_process_no_longer_holds_is_sent_again(served: Engine) -> None:
+    image = picture(300, 210, (3, 90, 200))
+    assert isinstance(answer(served, about(image, "What colour?")), Response)
+    served._engine.engine_core.reset_mm_cache()  # type: ignore[attr-defined]  # what sends it does not know
+    assert isinstance(answer(served, about(image, "Which shape?")), Response)
+
+
+def test_an_image_that_vllm_holds_is_not_decoded_again(served: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    decoded, decode = list[Image](), engine_of_vllm.decode
+    monkeypatch.setattr(engine_of_vllm, "decode", lambda image: decoded.append(image) or decode(image))
+    first, second = picture(130, 210, (3, 90, 200)), picture(140, 210, (3, 90, 200))
+    both = Request(Generate((Message("user", (first, second, "Which is wider?")),), Sampling(max_tokens=2)))
+    sizes = [answer(served, request).seen for request in (about(first, "What colour?"), both, both)]
+    assert decoded == [first, second]
+    assert [len(seen) for seen in sizes] == [1, 2, 2]
+    assert sizes[1] == sizes[2]
+    served._engine.renderer.clear_mm_cache()  # type: ignore[attr-defined]
+    assert answer(served, both).seen == sizes[2]
+    assert decoded == [first, second, first, second]
+
+
+def test_an_image_goes_along_with_the_first_request_that_shows_it(served: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However threads take turns: later requests name it only, and none has to be sent twice."""
+    tried, once = served._tried, list[Request]()  # type: ignore[attr-defined]
+
+    def counted(request: Request, whole: bool = False) -> object:
+        once.append(request)
+        return tried(request, whole)
+
+    monkeypatch.setattr(served, "_tried", counted)
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(0.2)
+    try:
+        images = [picture(120, 90, (place, 90, 200)) for place in range(8)]
+        asked = [about(image, f"Number {number}?") for image in images for number in range(12)]
+        assert {type(response) for response in answers(served, asked)} == {Response}
+    finally:
+        sys.setswitchinterval(interval)
+    assert once == asked
 
 
 def test_what_it_runs_on_is_stated(served: Engine) -> None:

@@ -81,9 +81,18 @@ class Ending:
         stop: the stop strings.
         start: where the replies start in the rows.
         rooms: how many tokens each row may have.
+        over: whether all shall end at once, whatever they say.
     """
 
-    def __init__(self, decode: Callable[[list[list[int]]], list[str]], stop: tuple[str, ...], start: int, rooms: Sequence[int]) -> None:
+    def __init__(
+        self,
+        decode: Callable[[list[list[int]]], list[str]],
+        stop: tuple[str, ...],
+        start: int,
+        rooms: Sequence[int],
+        over: Callable[[], bool] = lambda: False,
+    ) -> None:
+        self.over = over
         self.decode, self.stop, self.start, self.rooms = decode, tuple(word for word in stop if word), start, rooms
         # A token is a byte at least; the rest is for special tokens in between and for characters cut at the tail's beginning.
         self.tail = max((len(word.encode()) for word in self.stop), default=0) + 8
@@ -93,7 +102,7 @@ class Ending:
         import torch
 
         length = tokens.shape[1]
-        ended = [length - self.start >= room for room in self.rooms]
+        ended = [length - self.start >= room or self.over() for room in self.rooms]
         if self.stop:
             tails = self.decode(tokens[:, max(self.start, length - self.tail) :].tolist())
             ended = [end or cut(tail, self.stop)[1] for end, tail in zip(ended, tails, strict=True)]

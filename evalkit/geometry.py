@@ -8,7 +8,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 
 class Size(NamedTuple):
@@ -60,6 +60,14 @@ class Mask(NamedTuple):
 
     counts: str
     size: Size
+
+    def as_coco(self) -> dict[str, Any]:
+        """The mask as COCO's files have it.
+
+        >>> Mask("0120", Size(width=2, height=3)).as_coco()
+        {'size': [3, 2], 'counts': '0120'}
+        """
+        return {"size": [self.size.height, self.size.width], "counts": self.counts}
 
 
 class Frame(StrEnum):

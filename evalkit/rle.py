@@ -13,6 +13,8 @@ from .types import Unparsed
 if TYPE_CHECKING:
     import numpy as np
 
+    Ints = np.ndarray[Any, np.dtype[np.int64]]
+
 DIGITS = 7
 """The most characters of one run, of five bits each: enough for any image that can be read."""
 FARTHEST = 10
@@ -125,7 +127,7 @@ def union_mask(masks: Sequence[FittedMask]) -> FittedMask:
     """
     from pycocotools import mask as coco
 
-    return FittedMask(coco.merge([_coco(mask) for mask in masks])["counts"].decode(), masks[0].size)
+    return FittedMask(coco.merge([mask.as_coco() for mask in masks])["counts"].decode(), masks[0].size)
 
 
 def mask_areas(mask: FittedMask, *others: FittedMask) -> list[int]:
@@ -136,63 +138,78 @@ def mask_areas(mask: FittedMask, *others: FittedMask) -> list[int]:
     """
     from pycocotools import mask as coco
 
-    own = _coco(mask)
-    areas: list[int] = coco.area([own, *(coco.merge([own, _coco(other)], intersect=True) for other in others)]).tolist()
+    own = mask.as_coco()
+    areas: list[int] = coco.area([own, *(coco.merge([own, other.as_coco()], intersect=True) for other in others)]).tolist()
     return areas
+
+
+def empty_mask(size: Size) -> FittedMask:
+    """The mask of an image of `size` without a pixel.
+
+    >>> empty_mask(Size(2, 3))
+    FittedMask(counts='6', size=Size(width=2, height=3))
+    """
+    from pycocotools import mask as coco
+
+    height, width = size.height, size.width
+    return FittedMask(coco.frPyObjects({"counts": [height * width], "size": [height, width]}, height, width)["counts"].decode(), size)
 
 
 def mask_box(mask: FittedMask, least: int = 1) -> Box | None:
     """The tight box of a mask's parts of at least `least` pixels, x2 and y2 exclusive; None where there is no such part.
 
-    Pixels that touch, be it by a corner, are of one part (8-connected).
+    Pixels that touch, be it by a corner, are of one part (8-connected). Time and memory grow with the number of runs, not of pixels.
 
     >>> mask_box(FittedMask("0120", Size(2, 2))), mask_box(FittedMask("0120", Size(2, 2)), 3)
     (Box(x1=0, y1=0, x2=2, y2=2), None)
     """
-    parts: dict[int, list[int]] = {}
-    for part, (x, top, bottom) in _parted(mask):
-        area, x1, y1, x2, y2 = parts.get(part, (0, x, top, x, bottom))
-        parts[part] = [area + bottom - top, min(x1, x), min(y1, top), max(x2, x + 1), max(y2, bottom)]
-    kept = [box for area, *box in parts.values() if area >= least]
-    if not kept:
-        return None
-    x1s, y1s, x2s, y2s = zip(*kept, strict=True)
-    return Box(min(x1s), min(y1s), max(x2s), max(y2s))
+    import numpy as np
+
+    x, top, bottom = _strokes(mask)
+    if least > 1:
+        part = _parts(x, top, bottom, mask.size.height)
+        large = np.bincount(part, bottom - top)[part] >= least
+        x, top, bottom = x[large], top[large], bottom[large]
+    return Box(int(x[0]), int(top.min()), int(x[-1]) + 1, int(bottom.max())) if len(x) else None
 
 
-def _parted(mask: FittedMask) -> "list[tuple[int, tuple[int, int, int]]]":
-    """The strokes of a mask, each (x, top, bottom) in one column, bottom exclusive, with the number of the part that they belong to."""
-    strokes = _strokes(mask)
-    parent = list(range(len(strokes)))
+def _strokes(mask: FittedMask) -> "tuple[Ints, Ints, Ints]":
+    """The runs of a mask's pixels, cut at the foot of each column, in order: x, top and bottom, bottom exclusive."""
+    import numpy as np
 
-    def root(i: int) -> int:
-        while parent[i] != i:
-            parent[i] = i = parent[parent[i]]
-        return i
-
-    earlier = 0  # the first stroke of the column before that may still touch one of this column
-    for i, (x, top, bottom) in enumerate(strokes):
-        while strokes[earlier][0] < x - 1 or (strokes[earlier][0] == x - 1 and strokes[earlier][2] < top):
-            earlier += 1
-        j = earlier
-        while strokes[j][0] == x - 1 and strokes[j][1] <= bottom:
-            parent[root(j)] = root(i)
-            j += 1
-    return [(root(i), stroke) for i, stroke in enumerate(strokes)]
+    height, marks = mask.size.height, _runs(mask.counts).cumsum()
+    ends = marks[1::2]
+    begins = marks[::2][: len(ends)]
+    run, step = _ranges((ends - 1) // height - begins // height + 1)
+    x: Ints = begins[run] // height + step
+    return x, np.maximum(begins[run] - x * height, 0), np.minimum(ends[run] - x * height, height)
 
 
-def _strokes(mask: FittedMask) -> list[tuple[int, int, int]]:
-    """The runs of a mask's pixels, cut at the foot of each column, in order: x, top, bottom, bottom exclusive."""
-    height, strokes = mask.size.height, list[tuple[int, int, int]]()
-    ends = _runs(mask.counts).cumsum().tolist()
-    for at, end in zip(ends[::2], ends[1::2], strict=False):
-        columns = range(at // height, -(-end // height))
-        strokes += [(x, max(at - x * height, 0), min(end - x * height, height)) for x in columns]
-    return strokes
+def _parts(x: "Ints", top: "Ints", bottom: "Ints", height: int) -> "Ints":
+    """The number of the part that each stroke belongs to: that of the part's first stroke."""
+    import numpy as np
+
+    stride = height + 1  # so that the foot of a column does not touch the head of the next
+    left = (x - 1) * stride
+    first = np.searchsorted(x * stride + bottom, left + top)
+    stroke, step = _ranges(np.maximum(np.searchsorted(x * stride + top, left + bottom, "right") - first, 0))
+    other = first[stroke] + step  # all that touch the stroke from the column before
+    part: Ints = np.arange(len(x))
+    while (apart := part[stroke] != part[other]).any():
+        stroke, other = stroke[apart], other[apart]
+        one, two = part[stroke], part[other]
+        np.minimum.at(part, np.maximum(one, two), np.minimum(one, two))
+        while (part != (onward := part[part])).any():
+            part = onward
+    return part
 
 
-def _coco(mask: FittedMask) -> dict[str, Any]:
-    return {"size": [mask.size.height, mask.size.width], "counts": mask.counts}
+def _ranges(lengths: "Ints") -> "tuple[Ints, Ints]":
+    """Of ranges of these lengths, one after the other, for each place the number of its range and its place in there, from 0."""
+    import numpy as np
+
+    number: Ints = np.repeat(np.arange(len(lengths)), lengths)
+    return number, np.arange(len(number)) - np.repeat(lengths.cumsum() - lengths, lengths)
 
 
 def _runs(counts: str) -> "np.ndarray[Any, Any]":

@@ -6,7 +6,7 @@ Source: `extract_eval_results.py` of Marcliyc/GRIT at b0cd62c, by GRIT's first a
 import json
 import re
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path, PurePosixPath
@@ -24,6 +24,7 @@ from evalkit import (
     GroundingIoU,
     Image,
     Judge,
+    Mean,
     Prediction,
     Record,
     Reply,
@@ -34,6 +35,7 @@ from evalkit import (
     Task,
     Unparsed,
     Wants,
+    bleu,
     iou,
     parsers,
     read_boxes,
@@ -78,14 +80,23 @@ class Set:
         """The set with the authors' judge, or by rules alone."""
         rows = cache(lambda: tuple(_rows(self, self.data.folder(data))))
         judged = variant == VARIANTS[0]
+
+        def standard(sample: Sample) -> str:
+            return str(rows()[int(sample.id)][1]["answer"])
+
         return Task(
             name=self.name if judged or self.located else f"{self.name}:{variant}",
             version=1,
             samples=lambda: (_sample(self, *row) for row in rows()),
-            rules=(JUDGED if judged else ()) + (LOCATED if self.located else STRICT) + (GROUNDED if self.boxes else ()),
+            rules=(
+                *(JUDGED if judged else ()),
+                *(LOCATED if self.located else STRICT),
+                *(GROUNDED if self.boxes else ()),
+                *(() if self.located else (_worded(standard),)),
+            ),
             headline="threshold_score" if self.located else "judge_score" if judged else "grounding_iou" if self.boxes else "accuracy",
             kinds=self._kinds(),
-            graders=(Judge(lambda sample: str(rows()[int(sample.id)][1]["answer"])),) if judged else (),
+            graders=(Judge(standard),) if judged else (),
             data=self.data,
             published={"rows": self.rows},
             replies=lambda path: replies(path, [row for _, row, _ in rows()], judged),
@@ -212,6 +223,28 @@ def strict(prediction: Prediction, sample: Sample) -> Any:
     if sample.wants.kind in read:
         return read[sample.wants.kind](prediction.answer)
     return _plain(prediction.answer) or Unparsed("no word")
+
+
+def bleu_1(answer: str, gold: str) -> float:
+    """BLEU-1 of the answer's words against the gold answer's, in [0, 1]; case and punctuation count for nothing.
+
+    Ten times the authors' `bleu_score_reward` (`grpo-gr/rewards.py`) of a reply that ends with its answer, as `</answer>` is a stop
+    string. The gold answer is the row's own, articles included.
+
+    >>> bleu_1("Yes.", "yes"), round(bleu_1("it is 4", "4"), 4), round(bleu_1("dog", "The dog"), 4), bleu_1("", "yes")
+    (1.0, 0.3333, 0.3679, 0.0)
+    """
+    said, known = (re.sub(r"[^a-zA-Z0-9\s]", " ", text).lower().split() for text in (answer, gold))
+    return bleu(said, known, order=1, smoothing="none")
+
+
+def _worded(standard: Callable[[Sample], str]) -> Rule:
+    """The rule of `bleu_1`, against the answer that `standard` says the row has."""
+
+    def read(prediction: Prediction, sample: Sample) -> float | Unparsed:
+        return Unparsed(prediction.failure) if prediction.answer is None else bleu_1(prediction.answer, standard(sample))
+
+    return Rule("official", read, Mean("bleu_1"), subsets=("overall",), optional=True)
 
 
 @dataclass(frozen=True, slots=True)

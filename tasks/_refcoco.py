@@ -190,7 +190,7 @@ def tight(prediction: Prediction, sample: Sample) -> Box | Unparsed:
     """The box around the first mask's parts of at least ten pixels, its far corner the last pixel, as UniPixel's `get_min_box` has it."""
     mask = masks.first(prediction, sample)
     if isinstance(mask, Unparsed):
-        return mask
+        return Unparsed(mask.reason)
     box = mask_box(mask, LEAST)
     return Box(box.x1, box.y1, box.x2 - 1, box.y2 - 1) if box else Unparsed(f"a mask without a part of {LEAST} pixels")
 

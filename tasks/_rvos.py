@@ -3,12 +3,15 @@
 The files have the form of Refer-YouTube-VOS: {"videos": {VIDEO: {"expressions": {ID: {"exp": TEXT, ...}}, "frames": [NAME, ...]}}},
 and where masks are not label images, {ANNOTATION: [COCO RLE or null, one a frame]}.
 
-A reply is one mask a frame, in the frames' order. Under `official` (or whatever the first rule is called) fewer masks leave the last
-frames without one, which count as empty; `coverage` is the share of frames that have one, and `strict` reads no such reply. More
-masks than frames, or one of another size, are no answer under any rule, and neither is silence where nothing is to be found.
+A reply is one mask a frame, in the frames' order, or several objects so, one after the other, whose masks are one region, as the gold's
+are. (What several objects of a reply are together the benchmarks leave to who writes the files; UniPixel writes the first alone.) Fewer
+masks than frames leave the last ones without, which count as empty under `official` (or whatever the first rule is called); `coverage` is
+the share of frames that have one, and `strict` reads no such reply. A number of masks that fills no whole number of objects, or one of
+another size, is no answer. Where there is no answer, `official` scores empty masks, as UniPixel does where its model fails
+(`infer_seg.py`), and counts it as unparsed; `strict` scores 0, and so do both where the reply is missing.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -34,6 +37,7 @@ from evalkit import (
     read_json,
     require,
     resolve,
+    union_mask,
 )
 
 HIDDEN = "the masks are not public: `evalkit export` writes the files for the benchmark's server, which gives J, F and J&F"
@@ -93,13 +97,16 @@ class Drawn(Sequence[Mask | None]):
 
     def __init__(self, paths: Sequence[Path | None], label: int) -> None:
         self._paths, self._label = paths, label
+        self._known: dict[int, Mask] = {}
 
     def __len__(self) -> int:
         return len(self._paths)
 
     def __getitem__(self, number: Any) -> Any:
         path = self._paths[number]
-        return None if path is None else encode_mask(labels(path) == self._label)
+        if path is not None and number not in self._known:
+            self._known[number] = encode_mask(labels(path) == self._label)
+        return self._known.get(number)
 
 
 def labels(path: Path) -> Any:
@@ -185,10 +192,10 @@ def jpegs(expression: Expression, folder: Path) -> Iterator[Image]:
 # ---------------------------------------------------------------- rules
 
 
-def rules(name: str = "official") -> tuple[Rule, ...]:
-    """The readings of a task whose gold is public; the first is called `name`."""
+def rules(name: str = "official", read: Callable[[Prediction, Sample], Any] | None = None) -> tuple[Rule, ...]:
+    """The readings of a task whose gold is public; the first is called `name` and reads as `read` does, in place of `padded`."""
     return (
-        Rule(name, padded, JAndF(), reads="masks"),
+        Rule(name, read or padded, JAndF(), reads="masks"),
         Rule(name, covered, Mean("coverage"), reads="masks"),
         Rule("strict", exact, JAndF(), reads="masks"),
     )
@@ -205,34 +212,44 @@ def means(groups: Sequence[str], *metrics: str) -> tuple[Composite, ...]:
 
 
 def padded(prediction: Prediction, sample: Sample) -> VideoMasks | Unparsed:
-    """The masks of the reply; frames at the end may lack one."""
-    return fitted(prediction.masks, sample) if prediction.masks else Unparsed(prediction.failure or "no mask")
+    """The masks of the reply; frames at the end may lack one. Empty masks are scored where there is no answer."""
+    read = fitted(prediction.masks, sample) if prediction.masks else Unparsed(prediction.failure or "no mask")
+    return Unparsed(read.reason, sample.target.blank) if isinstance(read, Unparsed) else read
+
+
+def whole(prediction: Prediction, sample: Sample) -> VideoMasks | Unparsed:
+    """As `padded`, but nothing is scored where frames lack a mask."""
+    return exact(prediction, sample) if 0 < len(prediction.masks) < sample.target.count else padded(prediction, sample)
 
 
 def exact(prediction: Prediction, sample: Sample) -> VideoMasks | Unparsed:
-    """The masks of the reply, one for each frame."""
+    """The masks of the reply, none lacking. Nothing is scored where there is no answer."""
     count, frames, read = len(prediction.masks), sample.target.count, padded(prediction, sample)
-    return read if isinstance(read, Unparsed) or count == frames else Unparsed(f"{count} masks for {frames} frames")
+    if isinstance(read, Unparsed):
+        return Unparsed(read.reason)
+    return read if count >= frames else Unparsed(f"{count} masks for {frames} frames")
 
 
 def covered(prediction: Prediction, sample: Sample) -> float | Unparsed:
     """The share of frames for which the reply has a mask."""
     read = padded(prediction, sample)
-    return read if isinstance(read, Unparsed) else len(prediction.masks) / sample.target.count
+    return Unparsed(read.reason) if isinstance(read, Unparsed) else min(len(prediction.masks) / sample.target.count, 1.0)
 
 
 def fitted(masks: Sequence[Mask], sample: Sample) -> VideoMasks | Unparsed:
-    """The masks, of the size of the gold or, where that has none, of the first image or of the first mask."""
+    """The masks, of the size of the gold or, where that has none, of the first image or of the first mask; one a frame."""
     gold: GoldVideo = sample.target
-    if len(masks) > gold.count:
+    if len(masks) > gold.count and len(masks) % gold.count:
         return Unparsed(f"{len(masks)} masks for {gold.count} frames")
-    size, read = gold.size or sample.images[0].size or masks[0].size, []
+    size, read = gold.size or sample.images[0].size or masks[0].size, list[Any]()
     for mask in masks:
         one = fitted_mask(mask, size)
         if isinstance(one, Unparsed):
             return one
         read.append(one)
-    return VideoMasks((*read, *[None] * (gold.count - len(masks))))
+    if len(read) > gold.count:
+        read = [union_mask(read[number :: gold.count]) for number in range(gold.count)]
+    return VideoMasks((*read, *[None] * (gold.count - len(read))))
 
 
 # ---------------------------------------------------------------- files of results
@@ -263,6 +280,6 @@ def folders(pairs: Iterable[tuple[Sample, Mapping[str, Any]]], folder: Path) -> 
 
 def of_row(sample: Sample, row: Mapping[str, Any]) -> Sequence[Any]:
     """The masks of a row of predictions.jsonl, one a frame; None for a frame without one."""
-    masks = tuple(Mask(counts, Size(*size)) for counts, size in row.get("masks", ()))
+    masks = tuple(Mask(mask["counts"], Size(*mask["size"][::-1])) for volume in row.get("masks", ()) for mask in volume)
     read = fitted(masks, sample) if masks else Unparsed("no mask")
     return (None,) * sample.target.count if isinstance(read, Unparsed) else read.frames

@@ -64,11 +64,13 @@ class Row:
     volumes: tuple[tuple[Mask, ...], ...]
     """Of each object its masks on the frames, empty ones where it has none."""
 
-    def given(self, multi: bool) -> tuple[Mask, ...]:
-        """The masks that are part of the question, object by object and of each its frames in order: all, or those of one frame."""
-        empty = _mask(None, self.volumes[0][0].size, self.where)
+    def given(self, multi: bool) -> tuple[Mask | None, ...]:
+        """The masks that are part of the question, object by object and of each its frames in order: all, or those of one frame.
+
+        None where there is none, or an empty one.
+        """
         placed = [(place, mask) for volume in self.volumes for place, mask in enumerate(volume)]
-        return tuple(mask if multi or place == self.prompted else empty for place, mask in placed)
+        return tuple(mask if (multi or place == self.prompted) and mask_box(mask) else None for place, mask in placed)
 
 
 def rows(letter: str, folder: Path, columns: Mapping[str, Any]) -> Iterator[Row]:
@@ -168,13 +170,13 @@ def named(text: str, objects: int, where: str, renumbered: bool = False) -> tupl
     return text.replace(REGION, "[0]"), called
 
 
-def highlighted(numbers: Sequence[str], given: Sequence[Mask]) -> str:
+def highlighted(numbers: Sequence[str], given: Sequence[Mask | None]) -> str:
     """UniPixel's lines that say on which pairs of frames each object is highlighted, of masks as `Row.given` has them."""
     count = len(given) // len(numbers)
     lines = [f"Here is a video with {count} frames denoted as <1> to <{count}>. The highlighted regions are as follows:\n"]
     for place, number in enumerate(numbers):
         volume = given[place * count : (place + 1) * count]
-        pairs = [first for first in range(0, count, 2) if any(mask_box(mask) for mask in volume[first : first + 2])]
+        pairs = [first for first in range(0, count, 2) if any(volume[first : first + 2])]
         lines.append(f"[{number}]: " + " ".join(f"<{first + 1}>-<{first + 2}> {MEMORY}" for first in pairs) + "\n")
     return "".join(lines)
 

@@ -11,9 +11,9 @@ Row (values invented; the gold box is the answer, in pixels of the original imag
      "height": 480, "dataset": "ovd_position", "split": "val"}
 
 Metric: no judge. `threshold_score` is the mean, over the IoU thresholds 0.5, 0.55 to 0.95, of 1 / (number of boxes written) where one of
-them meets the first gold box and 0 where none does (`map_single_gt_set`). `official` takes the numbers as they are written, whatever
-the frame, since the authors' script scores them before it converts thousandths; `rescaled` in original pixels. grounding_iou,
-box_f1 and sprayed are those of `grit_vsr`.
+them meets the first gold box and 0 where none does (`map_single_gt_set`). Boxes count wherever they are written: one in the thoughts and
+again in the answer is two. `official` takes the numbers as they are written, whatever the frame, since the authors' script scores them
+before it converts thousandths; `rescaled` in original pixels. grounding_iou, box_f1 and sprayed are those of `grit_vsr`.
 
 Headline: threshold_score, `official`, overall.
 

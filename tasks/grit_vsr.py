@@ -18,6 +18,8 @@ takes the written numbers for original pixels, also where the model wrote pixels
 InternVL path) as int(x / 1000 * width); `rescaled` takes the same boxes in original pixels, where they also give precision, recall and F1
 at 0.5. `sprayed` is the share of replies with more than 16 boxes. Perfect boxes of Qwen2.5-VL score about 0.46 by `official`.
 
+`bleu_1` is the BLEU-1 of the answer against the row's own, ten times the authors' reward.
+
 `strict` is ours and asks no judge: yes or no by evalkit's parser where that is the gold answer, else equality but for
 case, articles and punctuation. The variant `unjudged` leaves the judge out.
 

@@ -81,17 +81,17 @@ def samples(folder: Path) -> Iterator[Sample]:
             require(row, {"question": str, "q_type": str, "obj_id": (str, int), "action_start": str, "action_end": str}, where)
             first, last = (seconds(row["action_start"], where) - begun) * RATE, (seconds(row["action_end"], where) - begun) * RATE - 1
             paths = [drawn(place / "masks", number) if first <= number <= last else None for number in chosen]
-            gold = gold_of(rvos, paths, row, size, f"{video}/{name}")
+            gold = gold_of(rvos, paths, row, size, f"{video}/{name}", path)
             expression = rvos.Expression(video, name, row["question"].strip(), tuple(path.stem for path in files), row, about, where)
             prompt = f"{expression.text} Please respond with masks."
             yield rvos.sample(expression, images, gold, prompt, [row["q_type"].lower()], "question")
 
 
-def gold_of(rvos: Any, paths: Sequence[Path | None], row: dict[str, Any], size: Size | None, name: str) -> GoldVideo:
+def gold_of(rvos: Any, paths: Sequence[Path | None], row: dict[str, Any], size: Size | None, name: str, file: Path) -> GoldVideo:
     """The gold of a question: the object's pixels in the frames in which there is something to be seen."""
     label = str(row["obj_id"])
     if not label.isdecimal():
-        raise DataError(f"expected an object's number as obj_id of question {name}, got {label!r:.60}")
+        raise DataError(f"expected an object's number as obj_id of question {name}, got {label!r:.60} in {file}")
     return GoldVideo(len(paths), (rvos.Drawn(paths, int(label)),), size, name=name)
 
 

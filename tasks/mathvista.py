@@ -144,7 +144,6 @@ Model response: The correct answer is (B) 8/11.
 Extracted answer: B"""
 
 LETTER = re.compile(r"\(([a-zA-Z])\)")
-QUOTED = re.compile(r'The answer is "(.*)"\.')
 ROWS = re.compile(rb'(?:\xef\xbb\xbf)?\s*\{\s*"[^"]*"\s*:\s*\{')
 LIST = re.compile(r"\[\s*(-?\d+(?:\.\d+)?(?:\s*,\s*-?\d+(?:\.\d+)?)*)\s*\]")
 
@@ -272,7 +271,7 @@ def query(row: Mapping[str, Any]) -> str:
     """The authors' prompt: hint, question with its unit, choices."""
     kind = row["answer_type"] if row["precision"] is None else f"float {int(row['precision'])}"
     if kind not in HINTS:
-        raise DataError(f"expected a precision of 1 or 2 for row {row['pid']} without a prompt in query.json, got {row['precision']}")
+        raise DataError(f"expected a precision of 1 or 2 in mathvista's row {row['pid']}, which query.json lacks, got {row['precision']}")
     unit = f" (Unit: {row['unit']})" if row["unit"] else ""
     choices = [f"({chr(ord('A') + place)}) {choice}" for place, choice in enumerate(row["choices"] or ())]
     return "\n".join([HINTS[kind] + row["question"] + unit, *(["Choices:", *choices] if choices else [])]).strip()
@@ -304,8 +303,18 @@ def by_rule(prediction: Prediction, sample: Sample, integer: Integer) -> str | U
     """What the authors' quick rules extract, "" where they find nothing, normalised."""
     if prediction.answer is None:
         return Unparsed(prediction.failure)
-    found, quoted = quick(sample, prediction.answer), QUOTED.search(prediction.answer)
-    return normalised(found if found is not None else quoted[1] if quoted else "", sample, integer)
+    found = quick(sample, prediction.answer)
+    return normalised(quoted(prediction.answer) if found is None else found, sample, integer)
+
+
+def quoted(answer: str) -> str:
+    """What the authors' `The answer is "(.*)"\\.` finds first, "" where it finds nothing, in time that grows with the text."""
+    for line in answer.split("\n"):
+        _, begun, rest = line.partition('The answer is "')
+        inside, ended, _ = rest.rpartition('".')
+        if begun and ended:
+            return inside
+    return ""
 
 
 def normalised(extraction: str, sample: Sample, integer: Integer) -> str | Unparsed:

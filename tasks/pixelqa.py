@@ -9,9 +9,10 @@ Row (`VideoRefer-Bench-Q.json`):
      "options": ["(A) A helmet", "(B) A hat", "(C) Sunglasses", "(D) A watch"], "Answer": "(A) A helmet", "frame_idx": "57",
      "annotation": [{"0": {"segmentation": {"size": [480, 854], "counts": "..."}}, "3": {"segmentation": {...}}, ...}]}
 
-What is shown: 16 of the frames that are annotated, as in VideoRefer-Bench. `given` holds one point (`point`) or box (`box`) for each
-object, on the frame of `frame_idx`: of its mask there the pixel that lies deepest inside, or the first and the last pixel across and
-down. A reply is an option's letter, and a mask for each frame shown, object by object in the order of the question.
+What is shown: 16 of the frames that are annotated, as in VideoRefer-Bench. `given` holds object by object its frames, on that of
+`frame_idx` a point (`point`) or a box (`box`), on the others None: of the object's mask there the pixel that lies deepest inside, or the
+first and the last pixel across and down. A model that takes regions as values gets them so (docs/masks.md), any other is told. A reply is
+an option's letter, and a mask for each frame shown, object by object in the order of the question.
 
 Metric (PolyU-ChenLab/UniPixel, `infer_pixelqa.py`): `accuracy` of the letter, `official` by its `check_ans`, `strict` by evalkit's parser;
 and for each object, its frames taken as one volume, `j`, the IoU, `pixel_f1`, the F1 score of pixels, which UniPixel's tables call F,
@@ -89,7 +90,8 @@ def samples(folder: Path, pointed: bool) -> Iterator[Sample]:
     """The rows, with what marks their objects."""
     for row in shared.rows("Q", folder, {"Question": str, "type": str, "options": list, "Answer": str}):
         asked = shared.asked(row, renumbered=True)
-        marked = [volume[row.prompted] for volume in row.volumes]
+        masks = [volume[row.prompted] for volume in row.volumes]
+        marks = [_point(mask, row.where) if pointed else _box(mask, row.where) for mask in masks]
         names = ", ".join(f"[{number}]" for number in asked.numbers)
         listed = f"Marked in frame <{row.prompted + 1}> of {len(row.frames)}: {names}.\n{asked.listed}"
         yield Sample(
@@ -100,7 +102,7 @@ def samples(folder: Path, pointed: bool) -> Iterator[Sample]:
             wants=Wants("choice", also=("mask",), form="video", phrase=listed, phrasing="question"),
             target=GoldAnswer(asked.answer, row.volumes),
             options=asked.options,
-            given=tuple(_point(mask, row.where) if pointed else _box(mask, row.where) for mask in marked),
+            given=tuple(mark if place == row.prompted else None for mark in marks for place in range(len(row.frames))),
             tags=frozenset({shared.tag(row)}),
             group=row.values["video"],
         )

@@ -10,18 +10,20 @@ Row (`test/STEM.json`):
     {"text": ["the part used to hold hot water"], "is_sentence": false, "shapes": [{"label": "target", "points": [[59.06, 35.0],
      [43.29, 49.63], [21.84, 56.72]], ...}, {"label": "ignore", "points": [...], ...}]}
 
-Metric: gIoU, the mean of the samples' IoU, and cIoU, intersections over unions summed over the data set (`MaskIoU`). The gold is drawn
-as in `utils/data_processing.py`: polygons at whole pixels, outline and inside, by descending area, so that the smaller one
-wins; labels with "ignore" in them are left out of the count, the label "flag" is not drawn. `official` takes the first mask of a reply, as
-`train_ds.py` does, no mask for an empty one, and counts 1 where there is nothing to find and nothing was marked. `strict` takes all
+Metric: gIoU, the mean of the samples' IoU, and cIoU, intersections over unions summed over the data set (`MaskIoU`). The gold is drawn as
+in `utils/data_processing.py`: polygons at whole pixels, outline and inside, by descending area, so that the smaller one wins; labels with
+"ignore" in them are left out of the count, the label "flag" is not drawn. `official` takes the first mask of a reply, as `train_ds.py`
+does, no mask for an empty one (counted as unparsed), and counts 1 where there is nothing to find and nothing was marked. `strict` takes all
 masks of a reply together and has no epsilons; where there is nothing to find, an empty mask is right and silence is not. Under both, a mask
-that is not of the image's size is none. Subsets: `short` (a phrase, `is_sentence` false) and `long` (a sentence).
+that is not of the image's size is none, and a missing reply is wrong. Subsets: `short` (a phrase, `is_sentence` false) and `long` (a
+sentence).
 
 Headline: giou, `official`, overall.
 
 Departures: `val` and `test` are the authors' evaluation: ignored pixels left out, the first text of each image. The other variants are
 not, and their first rule is called `lisa`: `-background` counts ignored pixels as background, `-all` asks every text of an image (ids
 `split/STEM`, `split/STEM:1`, ...), `-hub` has the ignored pixels merged into the target and does not say which texts are sentences.
+`-background-all` is what UniPixel evaluates (`infer_seg.py`), and its first rule, `unipixel`, takes the first mask without epsilons.
 Sums are in double precision, the authors' in single, and the 1e-5 that their meter adds to the number of samples is left out. Of
 polygons with the same area the earlier lies on top, which the authors leave to their sort. There is no results format to write.
 """
@@ -54,7 +56,8 @@ from evalkit import (
 )
 
 ROWS = {"val": 200, "test": 779}
-OPTIONS = ("", "-background", "-all", "-background-all", "-hub")
+UNIPIXEL = "-background-all"
+OPTIONS = ("", "-background", "-all", UNIPIXEL, "-hub")
 VARIANTS = tuple(split + options for options in OPTIONS for split in ROWS)
 
 FOLDERS = {
@@ -88,6 +91,7 @@ FARTHEST = 2**31 - 1
 def task(variant: str, data: Path | None) -> Task:
     """ReasonSeg's `val` or `test`, in the authors' evaluation or in another."""
     split, *options = variant.split("-")
+    unipixel = variant.endswith(UNIPIXEL)
     source = (HUB if "hub" in options else FOLDERS)[split]
 
     def samples() -> Iterator[Sample]:
@@ -101,7 +105,7 @@ def task(variant: str, data: Path | None) -> Task:
         version=1,
         samples=samples,
         rules=(
-            Rule("lisa" if options else "official", first, MaskIoU(), reads="masks"),
+            Rule("unipixel" if unipixel else "lisa" if options else "official", first, MaskIoU(strict=unipixel), reads="masks"),
             Rule("strict", together, MaskIoU(strict=True), reads="masks"),
         ),
         headline="giou",
@@ -143,10 +147,10 @@ def of_hub(paths: list[Path], split: str) -> Iterator[Sample]:
 
 
 def first(prediction: Prediction, sample: Sample) -> Mask | Unparsed:
-    """The first mask of the reply."""
-    if not prediction.masks:
-        return Unparsed(prediction.failure or "no mask")
-    return fitted_mask(prediction.masks[0], sample.target.mask.size)
+    """The first mask of the reply. An empty one is scored where there is none."""
+    gold: GoldMask = sample.target
+    read = fitted_mask(prediction.masks[0], gold.mask.size) if prediction.masks else Unparsed(prediction.failure or "no mask")
+    return Unparsed(read.reason, gold.blank) if isinstance(read, Unparsed) else read
 
 
 def together(prediction: Prediction, sample: Sample) -> Mask | Unparsed:

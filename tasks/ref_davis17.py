@@ -65,7 +65,8 @@ def samples(folder: Path) -> Iterator[Sample]:
             raise DataError(f"expected an object's number as obj_id in {expression.where}, got {label!r:.60}")
         paths = [valid / "Annotations" / expression.video / f"{frame}.png" for frame in expression.frames]
         if lacking := [path for path in paths if not path.is_file()]:
-            raise DataError(f"expected an image of labels for each frame of {expression.video}, found none at {lacking[0]}")
+            expected = f"expected an image of labels for each frame of {expression.video}"
+            raise DataError(f"{expected}, found none at {lacking[0]}: {expression.where}")
         height, width = rvos.labels(paths[0]).shape
         gold = GoldVideo(len(paths), (rvos.Drawn(paths, int(label)),), Size(width, height), name=expression.name)
         place = list(expression.about["expressions"]).index(expression.id)

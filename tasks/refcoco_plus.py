@@ -16,8 +16,8 @@ Row (`REC_refcoco+_unc_val.jsonl`; corners in pixels of the original image):
 Metric: `SPLIT`, boxes to find (REC): `accuracy_at_0.5`, the share of expressions whose box has an IoU of at least 0.5 with the gold one,
 COCO's; a reply without a box is a miss. `official` takes the first box of a reply, `strict` none of several.
 `SPLIT-masks`, masks to find (RES): `ciou`, the sum of intersections over that of unions, and `giou`, the mean of the IoUs, no epsilons;
-the gold is COCO's polygons as pycocotools draws them, a failure an empty mask. `official` takes the first mask, `strict` all of a reply
-together; under both a mask that is not of the image's size is none. `tight_box` is REC from a mask: the box around the first mask's
+the gold is COCO's polygons as pycocotools draws them, a failure an empty mask (unparsed). `official` has the first mask, `strict` all of
+a reply together; under both a mask that is not of the image's size is none. `tight_box` is REC from a mask: the box around the first mask's
 8-connected parts of 10 pixels and more, its far corner the last pixel itself, as PolyU-ChenLab/UniPixel (`infer_seg.py`) has it.
 
 Headline: accuracy_at_0.5, and ciou of the masks, `official`, overall.

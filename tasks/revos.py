@@ -14,14 +14,14 @@ Row (`meta_expressions_valid_.json`, `mask_dict.json` and `mask_dict_foreground.
 Metric: J, F and J&F, means over expressions of means over all frames, apart for `referring` (`type_id` 0) and `reasoning` (1), and
 `overall` the plain mean of these two numbers (`tools/eval_revos.py` of cilinyan/VISA). Beside them `pixel_accuracy` and `robustness`,
 the authors' A and R: `official` as their code has them, which takes masks of 0 and 255 for ones of 0 and 1, so that a perfect reply's A
-is the share of pixels outside the target; `strict` as they are meant. No masks at all are 0. How many a reply must hold is told in
-`_rvos.py`. Ids: VIDEO/EXPRESSION.
+is the share of pixels outside the target; `strict` as they are meant. Both are read as in `_rvos.py`, except that under `official` an
+expression of which any frame lacks a mask is 0 in all four, as their script has it where it fails to read a frame (UniPixel's
+`eval_revos.py` too), and counted as unparsed. Ids: VIDEO/EXPRESSION.
 
 Headline: j_and_f, `official`, overall. `evalkit export` writes VIDEO/EXPRESSION/FRAME.png, which the authors' script reads.
 
 Departures: the authors round each expression's percent to two digits, and add up the bytes of objects that lie over each other, which
-changes A and R; here those are one region. A reply with too few masks is 0 there; here, under `official`, the others are empty.
-Expressions of `type_id` 2 enter none of the authors' numbers and are not asked.
+changes A and R; here those are one region. Expressions of `type_id` 2 enter none of the authors' numbers and are not asked.
 """
 
 from collections.abc import Iterator
@@ -51,14 +51,14 @@ def task(variant: str, data: Path | None) -> Task:
     """ReVOS' validation set; there are no variants."""
     rvos = sibling(__file__, "_rvos")
     robust = (
-        Rule("official", rvos.padded, Robustness(coded=True), reads="masks", optional=True),
+        Rule("official", rvos.whole, Robustness(coded=True), reads="masks", optional=True),
         Rule("strict", rvos.exact, Robustness(), reads="masks", optional=True),
     )
     return Task(
         name="revos",
         version=1,
         samples=lambda: samples(DATA.folder(data)),
-        rules=(*rvos.rules(), *robust),
+        rules=(*rvos.rules(read=rvos.whole), *robust),
         headline="j_and_f",
         kinds=("mask",),
         data=DATA,

@@ -12,7 +12,7 @@ Row (`VideoRefer-Bench-Q.json`; D has `caption` in place of question, type, opti
      "annotation": [{"0": {"segmentation": {"size": [480, 854], "counts": "..."}}, "3": {"segmentation": {...}}, ...}]}
 
 What is shown: 16 of the frames that are annotated (32), evenly spread, the one nearest to `frame_idx` replaced by it. `given` holds
-for each object in turn one mask for each frame shown; `q` and `d` give that of `frame_idx` and empty ones else, `-multi` all.
+for each object in turn one mask for each frame shown; `q` and `d` give that of `frame_idx` and None else, `-multi` all.
 
 Metric of Q: accuracy, overall and by type. `official` is the authors' `eval_videorefer_bench_q.py`: the first capital in brackets, else
 before a closing bracket, else the first character. `first_word` is UniPixel's `check_ans`, `strict` evalkit's parser.
@@ -26,11 +26,13 @@ Headline: accuracy, `official`, overall; of D judge_score.
 
 Ids: the row's place in the file, from 0. Clusters: the video.
 
-Departures: the questions are UniPixel's wording, `<|mem|>` standing where its regions do; it makes a reply to Q begin with "The best
-option is (", here it does so with `--protocol segment`, else as the model likes. A model that takes no regions is told of objects that it
-cannot see. The authors leave out of D what was not answered; here it counts 0.
+Departures: the questions are UniPixel's wording, `<|mem|>` standing where its regions do; it makes a reply to Q begin with "The best option
+is (", here it does so with `--protocol segment`, else as the model likes. That protocol hands `given` to a plug-in that takes regions as
+values (docs/masks.md); any other model is told of objects that it cannot see. The authors leave out of D what was not answered; here it
+counts 0.
 """
 
+import math
 import re
 from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass
@@ -66,7 +68,8 @@ DATA = shared.DATA["Q"]
 PUBLISHED = {"Q": 1000, "D": 400}
 BLIND = "what is asked about is given as masks: a model that takes no regions is asked about objects that it is not shown"
 
-JUDGE, SCORED = "videorefer", re.compile(r"\d+\.\s+(.*?):\s+([\d.]+)")
+JUDGE = "videorefer"
+NUMBERED, SCORED = re.compile(r"(?<!\d)\d+\.\s+"), re.compile(r"(.*?):\s+([\d.]+)")
 DIMENSIONS = ("Subject Correspondence", "Appearance Description", "Temporal Description", "Hallucination Detection")
 NAMES = tuple(dimension.lower().replace(" ", "_") for dimension in DIMENSIONS)
 BEST = 5
@@ -185,10 +188,28 @@ def scores_of(reply: str) -> dict[str, float]:
     {'subject_correspondence': 5.0, 'temporal_description': 3.5, 'hallucination_detection': 1.0}
     """
     try:
-        found = {name: float(score) for name, score in SCORED.findall(reply)}
+        found = {name: float(score) for name, score in _scored(reply)}
     except ValueError:
         return {}
+    if not all(map(math.isfinite, found.values())):
+        return {}
     return {name: found[dimension] for name, dimension in zip(NAMES, DIMENSIONS, strict=True) if dimension in found}
+
+
+def _scored(reply: str) -> Iterator[tuple[str, str]]:
+    """What the authors' `\\d+\\.\\s+(.*?):\\s+([\\d.]+)` finds one after the other, in time that grows with the reply.
+
+    A point without a score after it in its line is the last of that line: what follows it there has none either.
+    """
+    place = 0
+    while point := NUMBERED.search(reply, place):
+        found = SCORED.match(reply, point.end())
+        if found:
+            yield found[1], found[2]
+            place = found.end()
+        else:
+            end = reply.find("\n", point.end())
+            place = len(reply) if end < 0 else end
 
 
 def scores(prediction: Prediction, sample: Sample) -> dict[str, float] | Unparsed:

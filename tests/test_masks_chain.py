@@ -5,12 +5,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import PIL.Image
 import pytest
 
 import evalkit
 from evalkit import api
 from evalkit.engines.sam2 import Sam2
 from evalkit.errors import Refused, UserError
+from evalkit.store import held
 from evalkit.task import find
 
 from .contract.segmenters import tiny_sam2
@@ -196,7 +198,7 @@ def test_real_photographs_go_through_the_chain(
     random = evalkit.run(models("Echo"), str(tmp_path / "photos.py"), segmenter=sam2, **options)
     assert random.complete
     assert 0 < rows(random)["giou"]["value"] < 0.9
-    assert len({row["masks"][0][0] for row in predictions(random)}) == 10
+    assert len({row["masks"][0]["counts"] for row in predictions(random)}) == 10
     assert api.score(random.folder) == (random, [])
 
 
@@ -204,7 +206,7 @@ def test_a_replays_images_are_read_for_the_segmenter_each_its_own(sam2: str, tmp
     """All replies write the same box: only the images tell the requests apart."""
     model = replayed(tmp_path, dict.fromkeys(written(4), "[20, 20, 60, 60]"))
     summary = evalkit.run(model, "shapes:mask-4", protocol="segment", segmenter=sam2, frame="original", out=tmp_path)
-    assert len({row["masks"][0][0] for row in predictions(summary)}) == 4
+    assert len({row["masks"][0]["counts"] for row in predictions(summary)}) == 4
     assert api.score(summary.folder) == (summary, [])
 
 
@@ -212,12 +214,24 @@ def test_without_a_segmenter_a_model_that_points_is_refused_and_told_of_it(tmp_p
     options = {"protocol": "segment:direct", "out": tmp_path}
     with pytest.raises(Refused, match="name what makes masks of that with --segmenter sam2:DIR"):
         evalkit.run(replayed(tmp_path, written(2)), "shapes:mask-2", frame="original", **options)
-    with pytest.raises(Refused, match="asks the role 'segmenter', which has no engine: give it with --segmenter"):
+    with pytest.raises(Refused, match=r"'shapes:mask-2' wants masks, and 'demo' points where .* --segmenter sam2:DIR"):
         evalkit.run("demo", "shapes:mask-2", engine="transformers", **options)
+    assert not list(tmp_path.glob("demo*"))  # before anything is asked
     with pytest.raises(UserError, match="expected --segmenter sam2:DIR, sam2:HUB_ID or plugin:FILE:CLASS, got 'demo'"):
         evalkit.run("demo", "shapes:mask-2", segmenter="demo", **options)
     with pytest.raises(Refused, match="expected a request of kind generate for Echo, got segment"):
         evalkit.run("demo", "shapes:mask-2", segmenter=models("Echo"), engine="transformers", **options)
+
+
+def test_boxes_and_points_in_a_video_are_refused_before_the_model_is_asked(
+    tmp_path: Path, models: Callable[[str], str], golden_data: Callable[[Path], Path]
+) -> None:
+    data = golden_data(Path(__file__).parent / "golden" / "mevis.jsonl")
+    with pytest.raises(
+        Refused, match=r"'mevis:valid_u' wants masks of videos, .* nothing says which frame 'demo' means: score a model that"
+    ):
+        evalkit.run("demo", "mevis", protocol="segment", segmenter=models("Filler"), engine="transformers", data=str(data), out=tmp_path)
+    assert not list(tmp_path.glob("demo*"))
 
 
 # ---------------------------------------------------------------- a mask model, and masks that are wrong
@@ -228,6 +242,32 @@ def test_the_example_of_a_checkpoint_with_code_of_its_own_runs_as_it_is(tmp_path
     found = rows(summary)
     assert summary.complete
     assert 0.6 < found["giou"]["value"] < 1  # another thing may have the colour too
+    assert api.score(summary.folder) == (summary, [])
+
+
+@pytest.mark.parametrize(
+    ("task", "told"),
+    [("pixelqa:point", "point"), ("pixelqa:box", "box"), ("videorefer:q", "mask"), ("videorefer:q-multi", "mask")],
+)
+def test_what_marks_an_object_reaches_a_mask_model_as_values_frame_by_frame(
+    task: str, told: str, tmp_path: Path, golden_data: Callable[[Path], Path]
+) -> None:
+    data = golden_data(Path(__file__).parent / "golden" / f"{task.partition(':')[0]}.jsonl")
+    samples = list(find(task, data).samples())
+    for video in {Path(image.name).parent for sample in samples for image in sample.images}:
+        video.mkdir(parents=True)
+        for number in range(8):
+            PIL.Image.new("RGB", (16, 12), (214, 45, 45)).save(video / f"{number:05}.jpg")
+    model = f"plugin:{EXAMPLE}:ColourModel"
+    summary = evalkit.run(model, task, protocol="segment", data=str(data), out=tmp_path / "out", allow_incomplete=True)
+    assert summary.complete
+    for sample in samples:
+        [(form, response)], _ = held(summary.folder / "answers.sqlite", f"{task}/{sample.id}")
+        assert [region and region[0] for region in form["regions"]] == [region and told for region in sample.given]
+        assert len(sample.given) % len(sample.images) == 0
+        assert any(sample.given)
+        assert "[0]: [" not in str(form["messages"])
+        assert "it is red" in response["text"]
     assert api.score(summary.folder) == (summary, [])
 
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from pycocotools import mask as coco
 
 from evalkit.geometry import Box, Mask, Size
-from evalkit.rle import FittedMask, coco_mask, encode_mask, fitted_mask, mask_areas, mask_box, union_mask
+from evalkit.rle import FittedMask, coco_mask, empty_mask, encode_mask, fitted_mask, mask_areas, mask_box, union_mask
 from evalkit.types import Unparsed
 
 
@@ -139,6 +139,52 @@ def test_the_box_of_the_large_parts_is_scipys(seed: int) -> None:
     ys, xs = np.nonzero(large)
     expected = Box(xs.min(), ys.min(), xs.max() + 1, ys.max() + 1) if len(xs) else None
     assert mask_box(encode_mask(seen), least) == expected
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    st.integers(1, 12).flatmap(lambda height: st.lists(st.lists(st.booleans(), min_size=height, max_size=height), min_size=1, max_size=12)),
+    st.integers(1, 6),
+)
+def test_the_box_of_any_mask_is_that_of_its_pixels_filled_part_by_part(columns: list[list[bool]], least: int) -> None:
+    seen = np.array(columns).T
+    left, large = set(map(tuple, np.argwhere(seen).tolist())), list[tuple[int, int]]()
+    while left:
+        part, edge = list[tuple[int, int]](), [left.pop()]
+        while edge:
+            y, x = edge.pop()
+            part.append((y, x))
+            near = {(y + down, x + right) for down in (-1, 0, 1) for right in (-1, 0, 1)} & left
+            left -= near
+            edge += near
+        large += part if len(part) >= least else []
+    ys, xs = zip(*large, strict=True) if large else ((), ())
+    assert mask_box(encode_mask(seen), least) == (Box(min(xs), min(ys), max(xs) + 1, max(ys) + 1) if large else None)
+
+
+def test_a_part_that_winds_through_the_whole_image_is_one() -> None:
+    """A spiral and a comb, whose pieces meet late: each its whole area, and one pixel more is none."""
+    height = 41
+    comb = np.zeros((height, height), dtype=bool)
+    comb[::2], comb[-1] = True, True
+    comb[:, 0] = True
+    spiral = np.zeros((height, height), dtype=bool)
+    y = x = 0
+    for turn, length in enumerate(sorted([*range(height - 1, 0, -2)] * 2, reverse=True)):
+        down, right = ((0, 1), (1, 0), (0, -1), (-1, 0))[turn % 4]
+        for _ in range(length):
+            spiral[y, x] = True
+            y, x = y + down, x + right
+    for winding in (comb, comb.T, comb[::-1, ::-1], spiral, spiral.T):
+        area = int(winding.sum())
+        ys, xs = np.nonzero(winding)
+        assert mask_box(encode_mask(winding), area) == Box(xs.min(), ys.min(), xs.max() + 1, ys.max() + 1)
+        assert mask_box(encode_mask(winding), area + 1) is None
+
+
+def test_an_empty_mask_is_that_of_no_pixel() -> None:
+    assert empty_mask(Size(40, 13)) == encode_mask(np.zeros((13, 40)))
+    assert empty_mask(Size(1, 1)) == encode_mask(np.zeros((1, 1)))
 
 
 def test_pixels_that_touch_by_a_corner_are_one_part_and_the_foot_of_a_column_does_not_touch_the_next_ones_head() -> None:

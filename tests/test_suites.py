@@ -6,11 +6,12 @@ from typing import Any
 import pytest
 
 import evalkit
-from evalkit import config, protocols, task
-from evalkit.api import equipped
-from evalkit.config import RunConfig, SuiteConfig, build, suited
+from evalkit import config, graders, protocols, suites, task
+from evalkit.config import RunConfig, build
 from evalkit.errors import DataError, Refused, UserError
 from evalkit.scoring import Tally
+from evalkit.suites import SuiteConfig, suited
+from evalkit.types import Budget
 
 TASK = """
 from dataclasses import dataclass
@@ -58,25 +59,25 @@ def run(place: Path, **options: Any) -> evalkit.Summary:
     return evalkit.run(f"plugin:{place / 'yes.py'}:Yes", suite=str(place / "own.toml"), out=place / "out", **options)
 
 
-def test_the_four_suites_are_there() -> None:
-    assert set(config.suites()) >= {"grit", "pixel_reasoner", "satori", "core"}
+def test_the_five_suites_are_there() -> None:
+    assert set(suites.names()) == {"grit", "pixel_reasoner", "satori", "unipixel", "core"}
 
 
-@pytest.mark.parametrize("name", config.suites())
+@pytest.mark.parametrize("name", suites.names())
 def test_every_task_of_a_suite_can_be_found(name: str) -> None:
-    chosen = config.suite(name)
+    chosen = suites.find(name)
     assert [task.find(one).name for one in chosen.tasks] == list(chosen.tasks)
     assert not set(chosen.not_built) & set(task.names()), "these are built: name them among the tasks"
 
 
-@pytest.mark.parametrize("name", config.suites())
+@pytest.mark.parametrize("name", suites.names())
 def test_every_column_of_a_suite_is_a_number_that_its_task_gives(name: str) -> None:
-    chosen = config.suite(name)
+    chosen = suites.find(name)
     asked = protocols.find(chosen.protocol)
     for column in chosen.columns:
         if column.task in chosen.not_built:
             continue
-        (made,) = equipped([task.find(column.task)], asked, RunConfig())
+        made = task.find(column.task).equipped(asked, ())
         read = {(metric, rule.name) for rule in made.rules for metric in estimates(made, rule)}
         assert (column.metric, column.rule) in read, column.name
 
@@ -89,6 +90,29 @@ def estimates(made: task.Task, rule: Any) -> list[str]:
     return [row["metric"] for row in Tally(alone).numbers()]
 
 
+@pytest.mark.parametrize(
+    ("named", "protocol", "numbers"),
+    [
+        ("grit_vsr", "grit", "judge_score official clamped, judge_accuracy official, grounding_iou official rescaled, accuracy strict"),
+        ("grit_vsr", "grit", "count_consistency strict, format official, bleu_1 official, correlation evalkit, box_erasure evalkit"),
+        ("grit_ovdeval", "grit", "threshold_score official rescaled, rad evalkit"),
+        ("infographicsvqa", "pixel_reasoner", "anls official, accuracy math_verify, rapr official, operations_asked official"),
+        ("infographicsvqa", "pixel_reasoner", "operations_done official, operations_failed official"),
+        ("vqa_verify", "satori", "caption official, grounding_iou official, accuracy official, format official"),
+        ("refcoco:val", "segment", "accuracy_at_0.5 official strict"),
+        ("refcoco:val-masks", "segment", "giou official strict, ciou official strict, accuracy_at_0.5 tight_box"),
+        ("revos", "segment", "j official strict, f official strict, j_and_f official strict"),
+        ("pixelqa", "segment", "accuracy official, j volume davis, pixel_f1 volume, f davis, j_and_f davis"),
+    ],
+)
+def test_numbers_have_the_names_by_which_tables_and_plots_find_them(named: str, protocol: str, numbers: str) -> None:
+    probes = [graders.find(name) for name in ("correlation", "box-erasure", "region-attention")]
+    made = task.find(named).equipped(protocols.find(protocol), probes)
+    given = {(metric, rule.name) for rule in made.rules for metric in estimates(made, rule)}
+    for metric, *rules in map(str.split, numbers.split(", ")):
+        assert {(metric, rule) for rule in rules} <= given, metric
+
+
 def test_what_a_suite_says_stands_for_what_is_not_given() -> None:
     grit = build(RunConfig, suited({"model": "m", "suite": "grit"}), "here")
     assert (grit.protocol, grit.max_new_tokens, grit.temperature, grit.max_pixels) == ("grit", 1000, 0.0, None)
@@ -97,6 +121,42 @@ def test_what_a_suite_says_stands_for_what_is_not_given() -> None:
     assert (other.tasks, other.temperature, other.protocol, other.max_new_tokens) == (("grit_vsr", "shapes"), 0.5, "direct", 1000)
     zero = {"suite": "grit", "temperature": 0, "tasks": ("shapes",)}
     assert suited(zero)["temperature"] == 0
+
+
+OWN = """
+title = "Own"
+source = "nowhere"
+tasks = ["shapes"]
+protocol = "direct"
+min_pixels = 3136
+max_pixels = 200704
+columns = [{ title = "Own", task = "shapes", metric = "accuracy" }]
+"""
+
+
+def test_one_bound_of_the_pixels_replaces_the_suites_and_the_other_stays(tmp_path: Path) -> None:
+    (tmp_path / "own.toml").write_text(OWN)
+    for given, budget in [
+        ({}, Budget(3136, 200704)),
+        ({"max_pixels": 50_000}, Budget(3136, 50_000)),
+        ({"min_pixels": 50_000}, Budget(50_000, 200704)),
+        ({"min_pixels": 300_000, "max_pixels": 400_000}, Budget(300_000, 400_000)),
+        ({"min_pixels": 200704}, Budget(200704, 200704)),
+    ]:
+        options = {"model": "m", "suite": str(tmp_path / "own.toml"), **given}
+        assert build(RunConfig, suited(options), "here").budget == budget
+
+
+@pytest.mark.parametrize("suite", ["own", "grit"])
+def test_one_bound_that_leaves_the_suites_other_no_room_is_refused_with_what_to_give(tmp_path: Path, suite: str) -> None:
+    """Of `grit` it is the protocol's bound: the suite names none."""
+    (tmp_path / "own.toml").write_text(OWN)
+    named = str(tmp_path / "own.toml") if suite == "own" else suite
+    with pytest.raises(UserError, match=r"--min-pixels 300000 leaves no size for the at most 200,704 pixels .*: give --max-pixels too"):
+        suited({"suite": named, "min_pixels": 300_000})
+    with pytest.raises(UserError, match=r"--max-pixels 1000 leaves no size for the at least 3,136 pixels .*: give --min-pixels too"):
+        suited({"suite": named, "max_pixels": 1000})
+    assert suited({"suite": named, "min_pixels": 10, "max_pixels": 1000})["min_pixels"] == 10
 
 
 def test_a_run_of_a_suite_is_the_same_run_as_with_its_options_spelt_out(place: Path) -> None:
@@ -153,7 +213,7 @@ def test_an_unknown_suite_names_the_nearest() -> None:
     with pytest.raises(UserError, match=r"no suite 'girt'. Did you mean 'grit'\?"):
         evalkit.run("mute", suite="girt")
     with pytest.raises(UserError, match="no file"):
-        config.suite("absent.toml")
+        suites.find("absent.toml")
 
 
 def test_a_columns_name_is_its_title_below_its_groups() -> None:

@@ -66,14 +66,16 @@ def distance(first: str, second: str) -> int:
     (3, 3, 0)
     """
     short, long = sorted((first, second), key=len)
-    places: dict[str, int] = {}
+    bits = {character: bytearray(len(long) // 8 + 1) for character in short}
     for place, character in enumerate(long):
-        places[character] = places.get(character, 0) | 1 << place
+        if character in bits:
+            bits[character][place // 8] |= 1 << place % 8
+    places = {character: int.from_bytes(held, "little") for character, held in bits.items()}
     every = (1 << len(long)) - 1
     last = every ^ every >> 1
     up, down, total = every, 0, len(long)
     for character in short:
-        same = places.get(character, 0)
+        same = places[character]
         diagonal = same | down
         same |= ((same & up) + up) ^ up
         grows, falls = down | ~(same | up) & every, up & same

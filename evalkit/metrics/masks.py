@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from .. import stats
 from ..geometry import Mask
-from ..rle import FittedMask, fitted_mask, mask_areas
+from ..rle import FittedMask, empty_mask, fitted_mask, mask_areas
 from ..types import Columns, Estimate, Record, Sample
 
 SAMPLE_EPSILON = 1e-5
@@ -37,14 +37,29 @@ class GoldMask:
         for name, value in (("mask", mask), ("ignore", ignore), ("area", area)):
             object.__setattr__(self, name, value)
 
+    @property
+    def volumes(self) -> tuple[Volume, ...]:
+        """The one object, on the one image."""
+        return ((self.mask,),)
+
+    @property
+    def masks(self) -> tuple[Mask, ...]:
+        """The gold as an answer."""
+        return (self.mask,)
+
+    @property
+    def blank(self) -> FittedMask:
+        """The empty mask of the image's size."""
+        return empty_mask(self.mask.size)
+
 
 @dataclass(frozen=True, slots=True)
 class MaskIoU:
     """`giou`, the mean of the samples' IoU, and `ciou`, the sum of intersections over that of unions, each in [0, 1].
 
-    The sample's target is a `GoldMask`; pixels that it ignores count nowhere. No mask (None) is an empty one. LISA's formulas
-    (dvlab-research/LISA, `train_ds.py: validate`): an IoU is inter / (union + 1e-5), and 1 where nothing was to be found and nothing
-    was; ciou is the sum of inter over that of union + 1e-10.
+    The sample's target is a `GoldMask`; pixels that it ignores count nowhere. No mask (None) is an empty one, but not right where
+    nothing is to be found. LISA's formulas (dvlab-research/LISA, `train_ds.py: validate`): an IoU is inter / (union + 1e-5), and 1
+    where nothing was to be found and nothing was; ciou is the sum of inter over that of union + 1e-10.
 
     >>> from evalkit.geometry import Size
     >>> from evalkit.types import Wants
@@ -55,7 +70,7 @@ class MaskIoU:
     """
 
     strict: bool = False
-    """Without epsilons; and where nothing is to be found, an empty mask is right, but not the lack of one."""
+    """Without epsilons."""
 
     @property
     def name(self) -> str:
@@ -88,9 +103,7 @@ class MaskIoU:
         return {"giou": stats.mean(iou, records.group, bounded=True), "ciou": ciou}
 
     def _iou(self, inter: int, union: int, given: bool) -> float:
-        if self.strict:
-            return inter / union if union else float(given)
-        return inter / (union + SAMPLE_EPSILON) + (union == 0)
+        return inter / (union if self.strict else union + SAMPLE_EPSILON) if union else float(given)
 
 
 class GoldAnswer(str):
@@ -102,6 +115,11 @@ class GoldAnswer(str):
         made = super().__new__(cls, words)
         made.volumes = tuple(tuple(_fitted(mask, mask) for mask in volume) for volume in volumes)
         return made
+
+    @property
+    def masks(self) -> tuple[Mask, ...]:
+        """The gold masks as an answer: object by object, each frame by frame."""
+        return tuple(mask for volume in self.volumes for mask in volume)
 
 
 @dataclass(frozen=True, slots=True)

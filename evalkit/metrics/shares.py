@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from .. import stats
+from ..errors import DataError
 from ..types import AnswerKind, Columns, Estimate, Record, Sample
 
 
@@ -45,8 +46,19 @@ class Mean:
     """The kinds of answer whose samples count; all where empty."""
 
     def measure(self, value: float | None, sample: Sample) -> Record:
-        """`value`, 0 where it is None; empty where the sample wants another kind."""
-        return {} if self.kinds and sample.wants.kind not in self.kinds else {"value": float(value or 0.0)}
+        """`value`, 0 where it is None; empty where the sample wants another kind.
+
+        Raises:
+            DataError: it is no number in [0, 1].
+        """
+        if self.kinds and sample.wants.kind not in self.kinds:
+            return {}
+        if not 0 <= (number := float(value or 0.0)) <= 1:
+            raise DataError(
+                f"expected a value in [0, 1] as the {self.name} of {sample.id}, got {number}: divide it by the largest that it can be, "
+                "or average it by a metric of your own"
+            )
+        return {"value": number}
 
     def summarise(self, records: Columns) -> Mapping[str, Estimate]:
         """The estimate, with a clustered bootstrap interval."""

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from .. import stats
 from ..errors import DataError
 from ..geometry import Mask, Size
-from ..rle import FittedMask, decode_mask, encode_mask, fitted_mask, mask_areas, union_mask
+from ..rle import FittedMask, decode_mask, empty_mask, fitted_mask, mask_areas, union_mask
 from ..types import Columns, Estimate, Record, Sample
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ FOREGROUND_EPSILON = 1e-6
 
 @dataclass(frozen=True, slots=True)
 class VideoMasks:
-    """The masks predicted for a video, one a frame in their order; None where a frame has none, which is like an empty one."""
+    """What is predicted for a video, one mask a frame in their order; None where a frame has none, which is like an empty one."""
 
     frames: Sequence[FittedMask | None] = field(repr=False)
 
@@ -69,13 +69,23 @@ class GoldVideo:
         return self._fitted(self.foreground[number], number) if self.foreground else None
 
     @property
+    def volumes(self) -> tuple[tuple[Mask, ...], ...]:
+        """Each object's masks, one a frame, empty ones where it is not seen; none where nothing says of what size they are."""
+        if self.size is None:
+            return ()
+        empty = empty_mask(self.size)
+        return tuple(tuple(masks[number] or empty for number in range(self.count)) for masks in self.objects)
+
+    @property
     def masks(self) -> tuple[Mask, ...]:
         """The gold as an answer: a mask for each frame, empty where nothing is to be masked."""
-        import numpy as np
-
-        size = self.size or Size(1, 1)
-        empty = encode_mask(np.zeros((size.height, size.width)))
+        empty = empty_mask(self.size or Size(1, 1))
         return tuple(self.frame(number) or empty for number in range(self.count))
+
+    @property
+    def blank(self) -> VideoMasks:
+        """A reply of empty masks alone, as UniPixel writes where its model fails (`infer_seg.py`)."""
+        return VideoMasks((None,) * self.count)
 
     def _fitted(self, mask: Mask | None, number: int) -> FittedMask | None:
         if mask is None:

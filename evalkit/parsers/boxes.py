@@ -10,8 +10,8 @@ Quadruple = tuple[float, float, float, float]
 
 # GRIT, grpo-gr/rewards.py at 44699c9: the same expression for its rewards and its evaluation.
 _INTEGERS = re.compile(r"\b\d+,\s*\d+,\s*\d+,\s*\d+\b")
-_NUMBER = r"[-+−]?(?:\d++(?:\.\d*+)?+|\.\d++)(?:[eE][-+]?\d++)?+"
-_FOUR = re.compile(rf"\s*+({_NUMBER})" + rf"(?:\s*+[,;]\s*+|\s++)({_NUMBER})" * 3 + r"\s*+")
+NUMBER = r"[-+−]?(?:\d++(?:\.\d*+)?+|\.\d++)(?:[eE][-+]?\d++)?+"
+_FOUR = re.compile(rf"\s*+({NUMBER})" + rf"(?:\s*+[,;]\s*+|\s++)({NUMBER})" * 3 + r"\s*+")
 # A string that its line does not close runs to the line's end, so that none is looked through twice.
 _STRING = r"""(?:"(?:[^"\\\n]|\\.)*+"?+|'(?:[^'\\\n]|\\.)*+'?+)"""
 _IN_OBJECT = re.compile(rf"({_STRING})\s*+:\s*+({_STRING})|{_STRING}|[{{}}]")

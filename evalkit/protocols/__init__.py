@@ -2,7 +2,8 @@
 
 A protocol file holds `protocol(**sampling) -> AnswerProtocol`, a frozen dataclass with a field `budget`; the keywords replace fields of
 the protocol's own `Sampling`. Where there are variants of one way of asking, `VARIANTS` names them and `protocol(variant, **sampling)`
-makes them: `grit` is the first, `grit:direct` another.
+makes them: `grit` is the first, `grit:direct` another. A protocol that resizes images has `shows(model, own) -> Budget`: at how many
+pixels an image of the question is shown where the model's processor by itself does `own`.
 """
 
 from dataclasses import replace
@@ -12,12 +13,20 @@ from typing import Any
 
 from ..errors import UserError, did_you_mean
 from ..interfaces import AnswerProtocol
-from ..types import Budget
+from ..types import Budget, ModelInfo
+from ._reading import whole
 
 
 def names() -> list[str]:
     """Every protocol's name, without variants, sorted."""
     return sorted(path.stem for path in Path(__file__).parent.glob("*.py") if not path.stem.startswith("_"))
+
+
+def shows(asked: AnswerProtocol, model: ModelInfo, own: Budget) -> Budget:
+    """At how many pixels a protocol shows an image to a model whose processor by itself does `own`; None for a bound that is not known."""
+    said = getattr(asked, "shows", None)
+    found: Budget = said(model, own) if said else whole(getattr(asked, "budget", None), own)
+    return found
 
 
 def find(name: str, budget: Budget | None = None, **sampling: Any) -> AnswerProtocol:

@@ -17,6 +17,22 @@ def shown(images: Iterable[Image], budget: Budget | None) -> tuple[Image, ...]:
     return tuple(replace(image, budget=budget) if budget else image for image in images)
 
 
+def whole(budget: Budget | None, own: Budget) -> Budget:
+    """The budget, a bound that it lacks that of `own` as far as the other leaves room; `own` where there is none.
+
+    >>> whole(Budget(None, 50_000), Budget(3_136, 200_704)), whole(Budget(300_000, None), Budget(3_136, 200_704))
+    (Budget(min_pixels=3136, max_pixels=50000), Budget(min_pixels=300000, max_pixels=300000))
+    """
+    if budget is None:
+        return own
+    least, most = budget.min_pixels, budget.max_pixels
+    if most is None and own.max_pixels is not None:
+        most = max(own.max_pixels, least or 0)
+    if least is None and own.min_pixels is not None:
+        least = own.min_pixels if most is None else min(own.min_pixels, most)
+    return Budget(least, most)
+
+
 def evidence(written: Iterable[tuple[Written, str]], sample: Sample, model: ModelInfo, seen: Sequence[Size]) -> tuple[Evidence, ...]:
     """The boxes, each with its label, that a reply wrote about the sample's first image: as written, and in original pixels.
 

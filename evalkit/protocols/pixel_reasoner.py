@@ -26,7 +26,7 @@ operation is the crop itself. Tags: `with_tools`, `without_tools`.
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import astuple, dataclass, field, replace
 from typing import Any, ClassVar, NamedTuple
 
 from ..errors import ImageError
@@ -54,7 +54,7 @@ from ..types import (
     Sampling,
     Unparsed,
 )
-from ._reading import TEXT_AND_REGIONS, evidence, given, prediction
+from ._reading import TEXT_AND_REGIONS, evidence, given, prediction, whole
 
 VARIANTS = ("crop_image_normalized", "crop_image", "zoom_in", "no_tools")
 MOST_CALLS, MOST_IMAGES, MOST_TOKENS = 4, 16, 12 * 1024 - 200
@@ -207,9 +207,14 @@ class PixelReasoner:
             messages += (Message("assistant", (replies[-1],)), Message("user", (look.said, *(fit(image, SEEN) for image in look.images))))
         return _ended(response, "\n".join(replies), looks, sample, model)
 
+    def shows(self, model: ModelInfo, own: Budget) -> Budget:
+        """At how many pixels an image of the question is shown to a model whose processor does `own` with what is resized here."""
+        least, most = astuple(whole(self.budget, QUESTION) if self.budget else SEEN)
+        return Budget(*(min(max(bound, own.min_pixels or 0), own.max_pixels or most) for bound in (least, most)))
+
     def _album(self, sample: Sample) -> Album:
         video = sample.wants.form == "video"
-        budget = _whole(self.budget) if self.budget else FRAME if video else QUESTION
+        budget = whole(self.budget, QUESTION) if self.budget else FRAME if video else QUESTION
         return Album([fit(image, budget) for image in sample.images], video)
 
     def _asked(self, sample: Sample, album: Album) -> tuple[Message, ...]:
@@ -250,12 +255,6 @@ def _described(name: str) -> str:
     parameters = {"type": "object", "properties": {"bbox_2d": box, "target_image": target}, "required": ["bbox_2d", "target_image"]}
     crop = {"name": name, "description": description, "parameters": parameters}
     return "\n".join(json.dumps({"type": "function", "function": tool}) for tool in (crop, SELECT))
-
-
-def _whole(budget: Budget) -> Budget:
-    """The budget with both bounds, a missing one that of the question's images as far as the other leaves room."""
-    most = budget.max_pixels or max(QUESTION.max_pixels or 0, budget.min_pixels or 0)
-    return Budget(budget.min_pixels or min(QUESTION.min_pixels or 0, most), most)
 
 
 def _limit(response: Response, calls: int, images: int) -> str:

@@ -19,7 +19,7 @@ from ..geometry import Frame, is_finite
 from ..interfaces import Reading, Rule
 from ..metrics.shares import Share
 from ..types import Budget, Conversation, Generate, Message, ModelInfo, Prediction, Request, Sample, Sampling
-from ._reading import TEXT_AND_REGIONS, Written, evidence, given, prediction, shown
+from ._reading import TEXT_AND_REGIONS, Written, evidence, given, prediction, shown, whole
 
 VARIANTS = ("satori", "no_caption")
 BUDGET = Budget(256 * 28 * 28, 512 * 28 * 28)
@@ -80,16 +80,22 @@ class Satori:
 
     def converse(self, sample: Sample, model: ModelInfo) -> Conversation[Prediction]:
         """Asks in the benchmark's wording. A reply whose first `<answer>` does not close in its line has no answer."""
-        own = BUDGET if model.frame is Frame.SEEN else None
         briefly = BRIEFLY if sample.wants.kind in ("text", "count", "number") else ""
         text = f"{sample.prompt.rstrip()}{briefly}{SUFFIX[self.variant]}"
-        messages = Message("system", (SYSTEM[self.variant],)), Message("user", (*shown(sample.images, self.budget or own), text))
+        messages = Message("system", (SYSTEM[self.variant],)), Message("user", (*shown(sample.images, self._budget(model)), text))
         response = yield Request(Generate(messages, self.sampling))
         whole = response.reasoning + response.text
         boxes = given(response) or evidence(((box, "") for box in written_boxes(whole)), sample, model, response.seen)
         answer = written_answer(whole)
         failure = "" if answer is not None else "no <answer> in one line" if "<answer>" in whole else "no <answer>"
         return prediction(response, answer, failure, boxes)
+
+    def shows(self, model: ModelInfo, own: Budget) -> Budget:
+        """At how many pixels an image is shown to a model whose processor does `own` by itself."""
+        return whole(self._budget(model), own)
+
+    def _budget(self, model: ModelInfo) -> Budget | None:
+        return whole(self.budget, BUDGET) if model.frame is Frame.SEEN else self.budget
 
 
 def protocol(variant: str = VARIANTS[0], **sampling: Any) -> Satori:

@@ -22,10 +22,11 @@ reply. First JSON objects with a box or a point (keys with `box` or `point` in t
 two (points). An object that has no part inside the image is left out; a reply that names more than `MOST_OBJECTS` has no mask, nor has one
 that points in a video.
 
-Regions that the sample gives are told before the question, numbered as by UniPixel, in the model's frame: a box as [x1, y1, x2, y2], a
-point as [x, y], a mask of an image as its tight box. With the frame `seen` images are then resized here, so that their size is known. Where
-no mask is wanted, the task's own wording is asked and boxes are read as by `direct`, but the `json` forms ask for boxes in their own; and
-the reply to a question with options about given regions is begun with UniPixel's prefill.
+Regions that the sample gives reach a model that takes them (`ModelInfo.takes_regions`) as values. Any other is told of them before the
+question, numbered as by UniPixel, in its frame: a box as [x1, y1, x2, y2], a point as [x, y], a mask of an image as its tight box. With the
+frame `seen` images are then resized here, so that their size is known. Where no mask is wanted, the task's own wording is asked and boxes
+are read as by `direct`, but the `json` forms ask for boxes in their own; and the reply to a question with options about given regions is
+begun with UniPixel's prefill.
 """
 
 import json
@@ -44,6 +45,7 @@ from ..tools import fit
 from ..types import (
     Budget,
     Conversation,
+    Evidence,
     Generate,
     Image,
     Message,
@@ -51,6 +53,7 @@ from ..types import (
     Prediction,
     Request,
     Resize,
+    Response,
     Sample,
     Sampling,
     Segment,
@@ -135,7 +138,7 @@ class Segmented:
         masked = "mask" in sample.wants and bool(images)
         prefill = PREFILL if sample.given and sample.options and not masked else ""
         message = Message("user", (*images, told + self.wording(sample)))
-        response = yield Request(Generate((message,), self.sampling, prefill))
+        response = yield Request(Generate((message,), self.sampling, prefill, sample.given if model.takes_regions else ()))
         if told and model.frame is Frame.SEEN and response.seen and response.seen[0] != images[0].size:
             raise Refused(f"regions were told as of an image of another size than '{model.name}' saw: give its own --max-pixels")
         boxes = given(response)
@@ -145,16 +148,10 @@ class Segmented:
             boxes = evidence(written, sample, model, response.seen)
         if not masked or response.masks or response.missing:
             return prediction(response, _chosen(response.text) if prefill else response.text, "", boxes)
-        size = sample.images[0].size
-        if (things or boxes) and size is None:
-            raise Refused(f"'{model.name}' points where a mask is wanted: name what makes masks of that with --segmenter sam2:DIR")
-        objects = [_placed(thing, sample, model, response.seen) for thing in things] or [(item.box,) for item in boxes if item.box]
-        inside = tuple(dict.fromkeys(kept for item in objects if size and (kept := _inside(item, size))))
-        if failure := _failure(objects, inside, sample.wants.form):
-            return prediction(response, None if sample.wants.kind == "mask" else response.text, failure, boxes)
-        assert size
-        answered = yield Request(Segment(sample.images[0], inside), to="segmenter")
-        return replace(prediction(response, response.text, "", boxes), masks=_checked(answered.masks, len(inside), size))
+        masks = yield from _segmented(things, boxes, sample, model, response)
+        if isinstance(masks, Unparsed):
+            return prediction(response, None if sample.wants.kind == "mask" else response.text, masks.reason, boxes)
+        return replace(prediction(response, response.text, "", boxes), masks=masks)
 
     def wording(self, sample: Sample) -> str:
         """The question without the regions that are given."""
@@ -170,7 +167,7 @@ class Segmented:
     def _images(self, sample: Sample, model: ModelInfo) -> tuple[Image, ...]:
         """The images as they are shown; resized here where the authors do so, and where pixels of the result are told."""
         images = shown(sample.images, self.budget)
-        if not images or model.frame is not Frame.SEEN or not (self.variant in FORMS or sample.given):
+        if not images or model.frame is not Frame.SEEN or not (self.variant in FORMS or (sample.given and not model.takes_regions)):
             return images
         if self.variant in FORMS:
             return tuple(image.derive(Resize(SIDE, SIDE), image.budget) for image in images)
@@ -268,15 +265,30 @@ def _inside(parts: Sequence[Box | Point], size: Size) -> tuple[Box | Point, ...]
     )
 
 
-def _failure(objects: Sequence[object], inside: Sequence[object], form: str) -> str:
-    """Why there is nothing to segment; empty where there is something."""
-    if not objects:
-        return "no mask, no box and no point"
-    if form == "video":
-        return "boxes or points in a video, of which no masks are made"
+def _segmented(
+    things: Sequence[Pointed], boxes: Sequence[Evidence], sample: Sample, model: ModelInfo, response: Response
+) -> Conversation[tuple[Mask, ...] | Unparsed]:
+    """The masks that the segmenter makes of what a reply points at, or why there are none.
+
+    Raises:
+        Refused: nobody reads the image, so that nobody makes masks of it; or as `_placed` does.
+        Gap: as `_checked` does.
+    """
+    if not things and not boxes:
+        return Unparsed("no mask, no box and no point")
+    if sample.wants.form == "video":
+        return Unparsed("boxes or points in a video, of which no masks are made")
+    size = sample.images[0].size
+    if size is None:
+        raise Refused(f"'{model.name}' points where a mask is wanted: name what makes masks of that with --segmenter sam2:DIR")
+    objects = [_placed(thing, sample, model, response.seen) for thing in things] or [(item.box,) for item in boxes if item.box]
+    inside = tuple(dict.fromkeys(kept for item in objects if (kept := _inside(item, size))))
     if not inside:
-        return "every box and point outside the image"
-    return f"more than {MOST_OBJECTS} objects" if len(inside) > MOST_OBJECTS else ""
+        return Unparsed("every box and point outside the image")
+    if len(inside) > MOST_OBJECTS:
+        return Unparsed(f"more than {MOST_OBJECTS} objects")
+    answered = yield Request(Segment(sample.images[0], inside), to="segmenter")
+    return _checked(answered.masks, len(inside), size)
 
 
 def _checked(masks: Sequence[Mask], count: int, size: Size) -> tuple[Mask, ...]:
@@ -310,16 +322,18 @@ def _bare(query: str) -> str:
 
 
 def _told(sample: Sample, model: ModelInfo, seen: Size | None) -> str:
-    """The regions that the sample gives, in the model's frame; empty where it gives none that can be told.
+    """The regions that the sample gives, in the model's frame.
+
+    Empty where it gives none that can be told, where the model gets the values, and where it is shown no image, as in a replay.
 
     Raises:
-        Refused: the frame, or the size of the image, is not known.
+        Refused: the frame is not known.
     """
-    regions = [region for region in sample.given if sample.wants.form == "image" or not isinstance(region, Mask)]
-    if not regions:
+    regions = [region for region in sample.given if region and (sample.wants.form == "image" or not isinstance(region, Mask))]
+    original = sample.images[0].size if sample.images and model.reads_images else None
+    if not regions or model.takes_regions or original is None:
         return ""
-    original = sample.images[0].size if sample.images else None
-    if model.frame is None or original is None:
+    if model.frame is None:
         raise Refused(f"sample '{sample.id}' gives regions, and in what frame '{model.name}' reads them is not known: {DECLARE}")
     digits = 3 if model.frame is Frame.UNIT else None
     lines = []

@@ -1,12 +1,14 @@
 """GRIT's judge: its prompt to the byte, the official parse of its replies, and when it is asked again or not at all."""
 
+import asyncio
 from dataclasses import replace
 
 import pytest
 
+from evalkit import protocols, runner
 from evalkit.graders.judge import JUDGED, Judge, JudgeScore, clamped, official, score_of, unparsed
 from evalkit.metrics.shares import Share
-from evalkit.types import Columns, Generate, Image, Message, Prediction, Request, Response, Sample, Unparsed, Wants
+from evalkit.types import Columns, Generate, Image, Message, ModelInfo, Prediction, Request, Response, Sample, Unparsed, Wants
 
 SAMPLE = Sample("1", "Is it red?", "Is it red? Yes or no.", (), Wants("yes_no"), target="yes")
 ASKED = Generate((Message("system", ("Be brief.",)), Message("user", (Image(b"", digest="d"), "\nQuestion: Is it red? First, think.\n"))))
@@ -127,3 +129,38 @@ def test_the_number_is_the_mean_of_the_raw_scores_and_beside_it_the_share_above_
     assert (made["judge_score"].n, made["judge_accuracy"].n) == (4, 4)
     empty = JudgeScore().summarise(Columns({}, np.zeros(0, dtype=int)))
     assert empty["judge_score"].value is None
+
+
+class Model:
+    """Answers the first sample at once, and the second when the judge was asked about the first."""
+
+    info = ModelInfo("m", "m", reads_images=False)
+
+    def __init__(self, judged: asyncio.Event) -> None:
+        self.judged = judged
+
+    async def answer(self, request: Request) -> Response:
+        if request.sample == "a/2":
+            await asyncio.wait_for(self.judged.wait(), 60)
+        return Response("<answer> yes")
+
+
+class Asked:
+    """A judge that says when it was asked."""
+
+    info = Model.info
+
+    def __init__(self, judged: asyncio.Event) -> None:
+        self.judged = judged
+
+    async def answer(self, request: Request) -> Response:
+        self.judged.set()
+        return Response("{score: 1}")
+
+
+def test_the_judge_is_asked_while_the_model_still_answers() -> None:
+    judged, ended = asyncio.Event(), list[runner.Outcome]()
+    samples = iter([SAMPLE, replace(SAMPLE, id="2")])
+    job = runner.Job("a", samples, protocols.find("grit"), graders=(Judge(),))
+    runner.run([job], {"model": Model(judged), "judge": Asked(judged)}, lambda *_: None, ended.append)
+    assert [official(outcome.prediction, SAMPLE) for outcome in ended if outcome.prediction] == [1.0, 1.0]

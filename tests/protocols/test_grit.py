@@ -1,4 +1,4 @@
-"""GRIT's protocol: its whole dialogues to the byte, in each variant and frame, and its own readings of a reply."""
+"""GRIT's protocol beside its golden dialogues: variants, budgets, and its own readings of a reply."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -8,71 +8,13 @@ import pytest
 
 from evalkit.errors import UserError
 from evalkit.geometry import Box, Frame, Size
-from evalkit.protocols import find
-from evalkit.protocols.grit import bleu_1, boxes_before, keeps_answer, keeps_boxes, keeps_thoughts
-from evalkit.types import Budget, Generate, Image, Message, ModelInfo, Prediction, Request, Response, Sample, Sampling, Unparsed, Wants
+from evalkit.protocols import find, shows
+from evalkit.protocols.grit import boxes_before, keeps_answer, keeps_boxes, keeps_thoughts
+from evalkit.types import Budget, Image, ModelInfo, Prediction, Request, Response, Sample, Sampling, Unparsed, Wants
 
 PICTURE = Image(Path("a.jpg"), size=Size(640, 480), digest="d")
 QWEN, INTERNVL = ModelInfo("q", "q", Frame.SEEN), ModelInfo("i", "i", Frame.THOUSAND)
 SAMPLE = Sample("1", "How many dogs?", "How many dogs?\nOne number.", (PICTURE,), Wants("count"), 2)
-
-SUFFIX = (
-    " First, think between <think> and </think> while output necessary coordinates needed to answer the question in JSON with key"
-    " 'bbox_2d'. Then, based on the thinking contents and coordinates, rethink between <rethink> </rethink> and then answer the question"
-    " after <answer>.\n"
-)
-ONE_SHOT = """ First, think between <think> and </think> while output necessary coordinates needed to answer the question in JSON with \
-key 'bbox_2d'. Then, based on the thinking contents and coordinates, rethink between <rethink> </rethink> and then answer the question \
-after <answer>.
-
-Example: Question: How many chairs are there?
-<think> Let me check them out\x20
-{
-  "bbox_2d": [142, 314, 299, 447],
-  "label": "chair",
-  "bbox_2d": [0, 439, 58, 531],
-  "label": "chair",
-  "bbox_2d": [222, 260, 299, 324],
-  "label": "chair",
-  "bbox_2d": [285, 325, 336, 430],
-  "label": "chair",
-  "bbox_2d": [316, 329, 336, 387],
-  "label": "chair"
-}
-\x20
-</think>
-<rethink>
-Based on the bounding box coordinates, there are 5 chairs in the picture.\x20
-</rethink>
-<answer>
-5
-</answer>"""
-ONE_SHOT_INTERNVL = """ First, think between <think> and </think> while output necessary coordinates needed to answer the question between \
-<box> and </box>. Then, based on the thinking contents and coordinates, rethink between <rethink> </rethink> and then answer the question \
-after <answer>.
-
-Example: Question: How many chairs are there?
-<think> Let me check them out <ref>chair</ref> <box>[[142, 314, 299, 447], [0, 439, 58, 531], [222, 260, 299, 324], [285, 325, 336, 430], \
-[316, 329, 336, 387]]</box> </think>
-<rethink>
-Based on the bounding box coordinates, there are 5 chairs in the picture.\x20
-</rethink>
-<answer>
-5
-</answer>"""
-SFT = (
-    "\nFirst, output a lists of all necessary coordinates (bbox_2d) needed to answer the question, then answer the question after"
-    " <answer>.\n"
-)
-DIALOGUES = [
-    ("grit", QWEN, SUFFIX),
-    ("grit", INTERNVL, SUFFIX),
-    ("grit:one_shot", QWEN, ONE_SHOT),
-    ("grit:one_shot", INTERNVL, ONE_SHOT_INTERNVL),
-    ("grit:cot", QWEN, SUFFIX),
-    ("grit:direct", QWEN, ""),
-    ("grit:sft", QWEN, SFT),
-]
 
 
 def converse(name: str, response: Response, model: ModelInfo = QWEN, sample: Sample = SAMPLE, **given: Any) -> tuple[Request, Prediction]:
@@ -83,16 +25,7 @@ def converse(name: str, response: Response, model: ModelInfo = QWEN, sample: Sam
     return request, end.value.value
 
 
-@pytest.mark.parametrize(("name", "model", "suffix"), DIALOGUES)
-def test_the_whole_dialogue_is_the_authors_to_the_byte(name: str, model: ModelInfo, suffix: str) -> None:
-    request, _ = converse(name, Response("<answer> 2"), model)
-    picture = replace(PICTURE, budget=Budget(3136, 200704)) if model is QWEN else PICTURE
-    message = Message("user", (picture, "\nQuestion: How many dogs?" + suffix))
-    assert request == Request(Generate((message,), Sampling(max_tokens=1000, stop=("</answer>",))))
-    assert request.kind.sampling.temperature == 0  # type: ignore[union-attr]
-
-
-@pytest.mark.parametrize("name", [name for name, *_ in DIALOGUES])
+@pytest.mark.parametrize("name", ["grit", "grit:one_shot", "grit:cot", "grit:direct", "grit:sft"])
 def test_a_variant_bears_its_name(name: str) -> None:
     assert find(name).name == name
 
@@ -104,8 +37,47 @@ def test_a_variant_that_is_none_names_its_neighbour() -> None:
 
 def test_a_budget_that_is_given_replaces_its_own_in_every_frame() -> None:
     for model in (QWEN, INTERNVL):
-        request, _ = converse("grit", Response(""), model, budget=Budget(None, 50_000))
-        assert request.kind.messages[0].content[0].budget == Budget(None, 50_000)  # type: ignore[union-attr]
+        request, _ = converse("grit", Response(""), model, budget=Budget(50_000, 60_000))
+        assert request.kind.messages[0].content[0].budget == Budget(50_000, 60_000)  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(
+    ("given", "shown"),
+    [
+        (Budget(None, 50_000), Budget(3136, 50_000)),
+        (Budget(50_000, None), Budget(50_000, 200_704)),
+        (Budget(None, 1000), Budget(1000, 1000)),
+        (Budget(300_000, None), Budget(300_000, 300_000)),
+    ],
+)
+def test_one_bound_that_is_given_leaves_the_other_as_far_as_there_is_room(given: Budget, shown: Budget) -> None:
+    request, _ = converse("grit", Response(""), QWEN, budget=given)
+    assert request.kind.messages[0].content[0].budget == shown  # type: ignore[union-attr]
+    request, _ = converse("grit", Response(""), INTERNVL, budget=given)
+    assert request.kind.messages[0].content[0].budget == given, "no bound of its own in this frame"  # type: ignore[union-attr]
+
+
+PROCESSOR = Budget(65_536, 1_000_000)
+
+
+@pytest.mark.parametrize(
+    ("name", "model", "given", "shown"),
+    [
+        ("grit", QWEN, None, Budget(3136, 200_704)),
+        ("grit", INTERNVL, None, PROCESSOR),
+        ("grit", INTERNVL, Budget(None, 90_000), Budget(65_536, 90_000)),
+        ("satori", QWEN, None, Budget(200_704, 401_408)),
+        ("satori", QWEN, Budget(78_400, None), Budget(78_400, 401_408)),
+        ("satori", INTERNVL, None, PROCESSOR),
+        ("pixel_reasoner", QWEN, None, Budget(401_408, 1_000_000)),
+        ("pixel_reasoner", QWEN, Budget(100, 200), Budget(65_536, 65_536)),
+        ("direct", QWEN, None, PROCESSOR),
+        ("direct", QWEN, Budget(None, 90_000), Budget(65_536, 90_000)),
+    ],
+)
+def test_a_protocol_says_at_how_many_pixels_it_shows_an_image(name: str, model: ModelInfo, given: Budget | None, shown: Budget) -> None:
+    """Pixel Reasoner's resizes are done before the processor's own, which cuts them; the others' are done by the processor."""
+    assert shows(find(name, given), model, PROCESSOR) == shown
 
 
 def test_a_field_of_the_sampling_that_is_given_replaces_its_own() -> None:
@@ -164,13 +136,6 @@ def test_the_grounded_reward_is_that_of_the_authors_code() -> None:
     assert not keeps_boxes("(1,2,3,4) <answer> 2")
 
 
-@pytest.mark.parametrize(
-    ("answer", "gold", "reward"), [("yes", "yes", 0.1), ("it is 4", "4", 0.0333), ("", "yes", 0.0), ("no", "yes", 0.0)]
-)
-def test_a_tenth_of_bleu_1_is_the_authors_reward(answer: str, gold: str, reward: float) -> None:
-    assert round(0.1 * bleu_1(answer, gold), 4) == reward
-
-
 def read(name: str, text: str, sample: Sample = SAMPLE, protocol: str = "grit") -> Any:
     """The record that the protocol's rule of this metric makes of a reply; the reason where it is unparsed."""
     prediction = converse(protocol, Response(text, seen=(Size(640, 480),)), sample=sample)[1]
@@ -192,13 +157,9 @@ def test_boxes_written_agree_with_the_count_answered(text: str, consistent: floa
     assert read("count_consistency", text) == {"share": consistent}
 
 
-def test_only_counts_are_asked_for_consistency_and_only_words_for_bleu() -> None:
+def test_only_counts_are_asked_for_consistency() -> None:
     yes_no = replace(SAMPLE, wants=Wants("yes_no"), target="yes")
-    choice = replace(SAMPLE, wants=Wants("choice"), target="A", options=("one", "two"))
     assert read("count_consistency", "<answer> 2", yes_no) == {}
-    assert read("bleu_1", "<answer> Yes!", yes_no) == {"value": 1.0}
-    assert read("bleu_1", "<answer> A", choice) == {}
-    assert read("bleu_1", "2") == Unparsed("no <answer>")
     assert read("count_consistency", "2") == Unparsed("no <answer>")
 
 
@@ -208,6 +169,6 @@ def test_the_form_is_measured_where_it_is_asked_for() -> None:
         assert read(name, whole) == {"share": 1.0}
         assert read(name, "two") == {"share": 0.0}
     assert read("format", whole.replace("</think>", "")) == {"share": 0.0}
-    assert [rule.metric.name for rule in find("grit:sft").rules] == ["count_consistency", "bleu_1"]
+    assert [rule.metric.name for rule in find("grit:sft").rules] == ["count_consistency"]
     assert find("grit:direct").rules == ()
     assert all(rule.optional for rule in find("grit").rules)

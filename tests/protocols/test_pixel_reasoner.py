@@ -1,86 +1,23 @@
-"""Whole dialogues: what is sent, to the byte, and images by their size; and what comes of it (tests/golden/conversations)."""
+"""Pixel Reasoner's protocol beside its golden dialogues: budgets, nonsense in calls, replies that are cut off or missing."""
 
 import json
-from pathlib import Path
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from evalkit.geometry import Box, Frame, Size
+from evalkit.geometry import Size
+from evalkit.interfaces import Rule
+from evalkit.metrics.choice import Accuracy
 from evalkit.protocols import find, names
 from evalkit.protocols.pixel_reasoner import VARIANTS
-from evalkit.types import Budget, Image, ModelInfo, Prediction, Request, Response, Sample, Wants
+from evalkit.scoring import Tally
+from evalkit.task import Task
+from evalkit.types import Budget, Image
 
-ROWS = [
-    json.loads(line)
-    for line in (Path(__file__).parents[1] / "golden" / "conversations" / "pixel_reasoner.jsonl").read_text(encoding="utf-8").splitlines()
-]
-SYSTEMS, DIALOGUES = ROWS[0]["systems"], ROWS[1:]
-QWEN = ModelInfo("m", "p", Frame.SEEN)
+from .dialogues import converse, sample, seen, written
+
 CLOSER = '<tool_call>{"name": "crop_image_normalized", "arguments": {"bbox_2d": [0.5, 0.5, 0.6, 0.6], "target_image": 1}}</tool_call>'
-
-
-def picture(size: list[int] | None, name: str = "a") -> Image:
-    return Image(Path(f"{name}.jpg"), size=Size(*size) if size else None, digest=name)
-
-
-def sample(row: dict[str, Any]) -> Sample:
-    images = tuple(picture(size, str(place)) for place, size in enumerate(row["images"]))
-    wants = Wants(row.get("kind", "count"), form=row.get("form", "image"))
-    return Sample("1", row["question"], "not asked", images, wants, 2, options=tuple(row.get("options", ())))
-
-
-def converse(asked: Sample, replies: list[Any], protocol: Any, model: ModelInfo = QWEN) -> tuple[list[Request], Prediction]:
-    """The requests of a conversation and how it ended; every reply must be used."""
-    conversation = protocol.converse(asked, model)
-    requests = [next(conversation)]
-    for place, reply in enumerate(replies, start=1):
-        said = {"text": reply} if isinstance(reply, str) else reply
-        try:
-            requests.append(conversation.send(Response(**said, seen=tuple(sizes(requests[-1])))))
-        except StopIteration as end:
-            assert place == len(replies), "the conversation ended early"
-            return requests, end.value
-    raise AssertionError("the conversation goes on")
-
-
-def sizes(request: Request) -> list[Size]:
-    return [part.size for message in request.kind.messages for part in message.content if isinstance(part, Image) and part.size]  # type: ignore[union-attr]
-
-
-def written(request: Request) -> list[Any]:
-    """The messages as the golden file has them, images by their size."""
-    return [
-        [message.role, [part if isinstance(part, str) else list(part.size or ()) for part in message.content]]
-        for message in request.kind.messages  # type: ignore[union-attr]
-    ]
-
-
-@pytest.mark.parametrize("row", DIALOGUES, ids=[row["name"] for row in DIALOGUES])
-def test_a_dialogue_goes_as_the_authors_code_has_it(row: dict[str, Any]) -> None:
-    requests, prediction = converse(sample(row), row["replies"], find(row["protocol"]))
-    texts = [reply if isinstance(reply, str) else reply["text"] for reply in row["replies"]]
-    turns: list[Any] = [["system", [SYSTEMS[row["protocol"]]]], ["user", row["asked"][0]]]
-    assert written(requests[0]) == turns
-    for request, text, asked in zip(requests[1:], texts, row["asked"][1:], strict=False):
-        turns += [["assistant", [text]], ["user", asked]]
-        assert written(request) == turns
-    assert len(requests) == len(row["asked"])
-    assert prediction.text == texts[-1]
-    assert (prediction.answer, prediction.failure) == (row["answer"], row["failure"])
-    assert prediction.tags == {"with_tools" if row["operations"] else "without_tools"}
-    found = [[operation.name, operation.error, operation.box] for operation in prediction.operations]
-    assert [item[:2] for item in found] == [item[:2] for item in row["operations"]]
-    assert [item[2] for item in found] == [close(item[2]) for item in row["operations"]]
-    assert [list(item.written) for item in prediction.evidence] == [item[0] for item in row["evidence"]]
-    assert [item.frame for item in prediction.evidence] == [item[1] for item in row["evidence"]]
-    assert [item.box for item in prediction.evidence] == [close(item[2]) for item in row["evidence"]]
-
-
-def close(box: list[float] | None) -> Any:
-    return None if box is None else pytest.approx(Box(*box), abs=1e-9)
-
-
 ASKED = {"question": "How many?", "images": [[640, 480]]}
 
 
@@ -93,7 +30,7 @@ def test_every_turn_is_decoded_greedily_with_2048_tokens_and_these_can_be_replac
 
 def test_a_budget_replaces_that_of_the_questions_images_alone() -> None:
     requests, _ = converse(sample(ASKED), [CLOSER, "\\boxed{2}"], find("pixel_reasoner", Budget(max_pixels=100 * 28 * 28)))
-    assert sizes(requests[1]) == [Size(308, 224), Size(756, 560)]
+    assert seen(requests[1]) == (Size(308, 224), Size(756, 560))
     assert written(requests[1])[-1][1][0] == "\nHere is the cropped image (Image Size: 532x392):"
 
 
@@ -103,7 +40,7 @@ def test_a_budget_replaces_that_of_the_questions_images_alone() -> None:
 )
 def test_a_budget_may_have_one_bound_beyond_the_protocols_other(budget: Budget, shown: tuple[int, int]) -> None:
     (request,), _ = converse(sample(ASKED), ["\\boxed{2}"], find("pixel_reasoner", budget))
-    assert sizes(request) == [Size(*shown)]
+    assert seen(request) == (Size(*shown),)
 
 
 def test_the_image_that_is_shown_and_those_cut_from_it_are_made_of_the_samples_own() -> None:
@@ -179,6 +116,17 @@ def test_nonsense_as_a_call_is_an_error_turn_too(json_text: str) -> None:
 def test_the_token_that_ends_a_turn_is_not_part_of_it() -> None:
     requests, _ = converse(sample(ASKED), [CLOSER + "<|im_end|>", "\\boxed{2}"], find("pixel_reasoner"))
     assert len(requests) == 2
+
+
+def test_accuracy_with_tools_and_without_stands_beside_the_whole() -> None:
+    """Two that look closer, one of them right; one that does not, and is right."""
+    rule = Rule("official", lambda prediction, _: prediction.answer, Accuracy())
+    tally = Tally(Task("t", 1, lambda: iter(()), (rule,), "accuracy", ("count",)))
+    for number, replies in enumerate([[CLOSER, "\\boxed{2}"], [CLOSER, "\\boxed{3}"], ["\\boxed{2}"]]):
+        asked = replace(sample(ASKED), id=str(number), target="2")
+        tally.add(asked, converse(asked, replies, find("pixel_reasoner"))[1])
+    found = {row["subset"]: (row["value"], row["n"]) for row in tally.numbers() if row["rule"] == "official"}
+    assert found == {"overall": (pytest.approx(2 / 3), 3), "with_tools": (0.5, 2), "without_tools": (1.0, 1)}
 
 
 def test_a_truncated_reply_is_the_last_and_says_so() -> None:

@@ -1,6 +1,5 @@
-"""SATORI-R1's dialogue to the byte, and how its replies are read where they keep to the form and where they do not."""
+"""SATORI-R1's protocol beside its golden dialogues: how replies are read where they keep to the form and where they do not."""
 
-import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,6 @@ from evalkit.protocols import find
 from evalkit.protocols.satori import keeps_form, written_boxes
 from evalkit.types import Budget, Image, ModelInfo, Prediction, Request, Response, Sample, Wants
 
-GOLDEN = [json.loads(line) for line in Path(__file__).with_name("satori.jsonl").read_text(encoding="utf-8").splitlines()]
 PICTURE = Image(Path("a.jpg"), size=Size(640, 480), digest="d")
 QUESTION = Sample("1", "What animal is it?", "What animal is it?", (PICTURE,), Wants("text"), "cat")
 QWEN = ModelInfo("m", "p", Frame.SEEN)
@@ -29,26 +27,6 @@ def converse(
     with pytest.raises(StopIteration) as end:
         conversation.send(Response(text, **{"seen": SEEN, **fields}))
     return request, end.value.value
-
-
-@pytest.mark.parametrize("case", GOLDEN, ids=lambda case: case["name"])
-def test_a_dialogue_is_the_authors_to_the_byte(case: dict[str, Any]) -> None:
-    sample = replace(QUESTION, **case["sample"], wants=Wants(case["wants"]))
-    request, prediction = converse(sample, case["reply"], case["protocol"])
-    assert [
-        [message.role, *(list(part.size or ()) if isinstance(part, Image) else part for part in message.content)]
-        for message in request.kind.messages  # type: ignore[union-attr]
-    ] == case["messages"]
-    assert (prediction.answer, prediction.failure) == (case["answer"], case["failure"])
-    assert [list(evidence.written) for evidence in prediction.evidence] == case["boxes"]
-
-
-def test_it_decodes_greedily_up_to_2048_tokens_and_shows_the_authors_pixels() -> None:
-    request, _ = converse()
-    sampling = request.kind.sampling  # type: ignore[union-attr]
-    assert (sampling.temperature, sampling.max_tokens, sampling.repetition_penalty, sampling.stop) == (0.0, 2048, 1.0, ())
-    image = request.kind.messages[1].content[0]  # type: ignore[union-attr]
-    assert image.budget == Budget(200704, 401408)
 
 
 def test_another_budget_replaces_the_authors_and_other_frames_keep_their_processors() -> None:

@@ -236,9 +236,10 @@ def test_a_segmenters_fault_is_a_gap_and_not_the_models(masks: tuple[Mask, ...],
         talk("[1, 2, 3, 4]", Response(masks=masks))
 
 
-def test_in_a_video_only_the_models_own_masks_count() -> None:
-    video = replace(WANTED, images=(PHOTO, PHOTO), wants=replace(WANTED.wants, form="video"))
-    asked, prediction = talk("[1, 2, 3, 4]", sample=video)
+@pytest.mark.parametrize("frame", [PHOTO, Image(b"")], ids=["", "of a replay, which nobody reads"])
+def test_in_a_video_only_the_models_own_masks_count(frame: Image) -> None:
+    video = replace(WANTED, images=(frame, frame), wants=replace(WANTED.wants, form="video"))
+    asked, prediction = talk("[1, 2, 3, 4]", sample=video, model=replace(ORIGINAL, frame=None))
     assert len(asked) == 1
     assert prediction.failure == "boxes or points in a video, of which no masks are made"
     assert talk(Response(masks=(WHOLE, EMPTY)), sample=video)[1].masks == (WHOLE, EMPTY)
@@ -269,6 +270,32 @@ def test_regions_that_are_given_are_told_in_the_models_frame(frame: Frame, told:
     shown = request.kind.messages[0].content[0]
     assert isinstance(shown, Image)
     assert shown.size == (Size(644, 476) if frame is Frame.SEEN else SIZE)
+
+
+def test_a_model_that_takes_regions_gets_their_values_and_no_words_in_whatever_frame_it_writes() -> None:
+    for frame in (None, Frame.SEEN):
+        [request], _ = talk("B", sample=ASKED, model=replace(ORIGINAL, frame=frame, takes_regions=True))
+        assert isinstance(request.kind, Generate)
+        assert (text(request), request.kind.regions, request.kind.messages[0].content[0]) == (ASKED.prompt, ASKED.given, PHOTO)
+    [told], _ = talk("B", sample=ASKED)
+    assert isinstance(told.kind, Generate)
+    assert told.kind.regions == ()
+
+
+def test_regions_of_a_videos_frames_are_told_without_the_frames_that_have_none() -> None:
+    video = replace(ASKED, images=(PHOTO, PHOTO), given=(None, Box(1, 2, 3, 4), Point(5, 6), None), wants=Wants("choice", form="video"))
+    [request], _ = talk("B", sample=video)
+    assert text(request) == f"The highlighted regions are as follows:\n[0]: [1, 2, 3, 4]\n[1]: [5, 6]\n{ASKED.prompt}"
+
+
+@pytest.mark.parametrize(
+    ("model", "images"),
+    [(replace(ORIGINAL, frame=None, reads_images=False), (Image(b""),)), (ORIGINAL, ())],
+    ids=["a replay", "a blind run"],
+)
+def test_where_no_image_is_shown_nothing_is_told_of_its_regions(model: ModelInfo, images: tuple[Image, ...]) -> None:
+    [request], prediction = talk("B) Running.", sample=replace(ASKED, images=images), model=model)
+    assert (text(request), prediction.answer) == (ASKED.prompt, "B")
 
 
 def test_a_question_about_given_regions_begins_its_reply_as_unipixel_does() -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import evalkit
@@ -178,6 +178,23 @@ def test_pixels_of_the_resized_image_are_converted_only_by_rescaled(tmp_path: Pa
     assert score("official", drawn(sample, Frame.SEEN, Size(400, 200)), sample) == 1
 
 
+@pytest.mark.parametrize(("name", "rows", "official", "rescaled"), [("vsr", 404, 0.461, 0.992), ("gqa", 978, 0.766, 0.984)])
+def test_perfect_boxes_of_the_resized_image_score_what_the_authors_script_leaves_of_them(
+    name: str, rows: int, official: float, rescaled: float, shared: Callable[[str], Path]
+) -> None:
+    """On the parent sets, by whole numbers of pixels of the images as the authors' trainer resizes them."""
+    found = []
+    for line in (shared("annotations/viscot") / f"{name}_det.jsonl").read_text().splitlines():
+        row = json.loads(line)
+        size, gold = Size(row["width"], row["height"]), (Box(*row["bbox"]),)
+        sample = Sample("0", "", "", (evalkit.Image(b"", size=size),), evalkit.Wants("boxes"), gold, regions=gold)
+        prediction = drawn(sample, Frame.SEEN, smart_resize(size, 28, 3136, 200704))
+        found.append([score(rule, prediction, sample) for rule in ("official", "rescaled")])
+    assert len(found) == rows
+    means = [sum(column) / rows for column in zip(*found, strict=True)]
+    assert means == [pytest.approx(official, abs=5e-4), pytest.approx(rescaled, abs=5e-4)]
+
+
 def test_thousandths_are_cut_to_whole_pixels_by_official_but_not_before_a_located_answer_is_scored(tmp_path: Path) -> None:
     prediction = Prediction("", "", evidence=(Evidence((251, 251, 500, 500), Frame.THOUSAND, None),))
     assert rule("official", "grounding_iou").parse(prediction, load(tmp_path)) == [Box(100, 50, 200, 100)]
@@ -224,11 +241,15 @@ SIDES = st.integers(60, 4000)
 PLACES = st.tuples(st.integers(0, 400), st.integers(0, 400), st.integers(600, 1000), st.integers(600, 1000))
 
 
+@settings(deadline=None)
 @given(width=SIDES, height=SIDES, places=PLACES, declared=st.sampled_from(list(Frame)), written=st.sampled_from(list(Frame)))
 def test_a_perfect_box_counts_in_the_declared_frame_and_in_another_what_it_deserves(
     width: int, height: int, places: tuple[int, int, int, int], declared: Frame, written: Frame
 ) -> None:
-    """On images of any size, as whole numbers where the frame has them; GRIT's pattern finds no fractions, so `direct` reads those."""
+    """On images of any size, as whole numbers where the frame has them; GRIT's pattern finds no fractions, so `direct` reads those.
+
+    Rounded by half a unit at most, a box of 100 units each way keeps an IoU of 99.5² / (2 * 100² - 99.5²), 0.980.
+    """
     size = Size(width, height)
     seen = smart_resize(size, 28, 3136, 200704)
     gold = Box(*(float(round(part * side / 1000)) for part, side in zip(places, (*size, *size), strict=True)))
@@ -244,11 +265,38 @@ def test_a_perfect_box_counts_in_the_declared_frame_and_in_another_what_it_deser
     found = rule("rescaled", "grounding_iou").metric.measure(read, sample)["iou"]
     deserved = iou(to_original(json.loads(text), declared, size, seen), gold)
     assert found == pytest.approx(deserved, abs=1e-9)
-    if declared is written and min(size) >= 200:
+    x1, y1, x2, y2 = json.loads(text)
+    if declared is written and (written is Frame.UNIT or min(x2 - x1, y2 - y1) >= 100):
         assert found > 0.98
 
 
 # ---------------------------------------------------------------- answers and the judge
+
+
+@pytest.mark.parametrize(
+    ("text", "row", "reward"),
+    [
+        ("<answer> yes", "yes", 0.1),
+        ("<answer> it is 4", "4", 0.0333),
+        ("yes", "yes", 0.0),
+        ("<answer>", "yes", 0.0),
+        ("<answer> no", "yes", 0.0),
+        ("<answer> the hot dog!", "The Hot-dog", 0.1),
+        ("<answer> hot dog", "The Hot-dog", 0.0607),
+        ("<answer> 1.5", "1.50", 0.05),
+    ],
+)
+def test_a_tenth_of_bleu_1_is_the_authors_reward_against_the_answer_as_the_row_has_it(
+    text: str, row: str, reward: float, tmp_path: Path
+) -> None:
+    """The first three are the authors' code, run. By hand: two of three words said, exp(1 - 3/2) = 0.607; one of two right, 0.5."""
+    data = write(tmp_path, "grit_mathvista", {"answer": row})
+    found = numbers("grit_mathvista:unjudged", data, Scripted(lambda _: text))
+    assert round(0.1 * found["bleu_1", "official"]["value"], 4) == reward
+
+
+def test_a_located_answer_is_no_words() -> None:
+    assert "bleu_1" not in {rule.metric.name for rule in tasks.find("grit_ovdeval").rules}
 
 
 @pytest.mark.parametrize("name", JUDGED)

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -9,6 +10,8 @@ from typing import Any
 from zipfile import ZipFile
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 
 import evalkit
@@ -494,3 +497,9 @@ def test_what_is_exported_is_what_was_read(shared: Callable[[str], Path], tmp_pa
     one, other = ([{**row, "model": ""} for row in run.numbers if row["subset"].startswith(same)] for run in (first, again))
     assert one == other
     assert first.value("mathvista", "accuracy", "official-head") == 0.252
+
+
+@given(st.lists(st.sampled_from(['The answer is "', '"', ".", '".', "\n", "a", " "]), max_size=16).map("".join))
+def test_a_quoted_answer_is_found_as_the_authors_expression_finds_it(answer: str) -> None:
+    found = re.search(r'The answer is "(.*)"\.', answer)
+    assert tasks.module("mathvista").quoted(answer) == (found[1] if found else "")

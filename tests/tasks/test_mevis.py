@@ -72,12 +72,24 @@ def test_the_masks_of_several_objects_are_one_and_none_is_an_empty_one(data: Cal
 
 
 @pytest.mark.parametrize("annotations", [(), (6,)])
-def test_where_nothing_is_ever_to_be_found_empty_masks_are_right_and_silence_is_not(
+def test_where_nothing_is_ever_to_be_found_empty_masks_are_right(
     data: Callable[..., Path], annotations: tuple[int, ...], mask_replies: Make
 ) -> None:
-    folder = data(**expression(*annotations))
-    assert numbers(mask_replies({"3a1f/0": [EMPTY] * 3}), folder)["j_and_f", "strict"] == (1.0, 0)
-    assert numbers("mute", folder)["j_and_f", "official"] == (0.0, 1)
+    read = numbers(mask_replies({"3a1f/0": [EMPTY] * 3}), data(**expression(*annotations)))
+    assert set(read.values()) == {(1.0, 0)}
+
+
+def test_a_reply_without_masks_is_scored_as_empty_ones_officially_and_as_nothing_strictly_and_counted(
+    data: Callable[..., Path], mask_replies: Make
+) -> None:
+    """The nest is seen in the first of three frames alone."""
+    folder = data(**expression(5))
+    read = numbers("mute", folder)
+    assert {rule: read["j", rule] for rule in ("official", "strict")} == {"official": (pytest.approx(2 / 3), 1), "strict": (0.0, 1)}
+    assert read["f", "official"] == read["j", "official"]
+    assert read["coverage", "official"] == (0.0, 1)
+    missing = numbers(mask_replies({"other/0": [EMPTY]}), folder)
+    assert set(missing.values()) == {(0.0, 0)}
 
 
 # ---------------------------------------------------------------- how many masks
@@ -91,9 +103,18 @@ def test_fewer_masks_than_frames_leave_the_last_empty_and_are_told_by_coverage_a
     assert read["j", "strict"] == (0.0, 1)
 
 
-def test_more_masks_than_frames_are_no_answer(data: Callable[..., Path], mask_replies: Make) -> None:
+def test_more_masks_than_frames_that_are_no_whole_number_of_objects_are_no_answer(data: Callable[..., Path], mask_replies: Make) -> None:
     read = numbers(mask_replies({"3a1f/0": [EMPTY] * 4}), data())
     assert set(read.values()) == {(0.0, 1)}
+
+
+def test_several_objects_of_a_reply_are_one_region_frame_by_frame(data: Callable[..., Path], box_pixels: Make, mask_replies: Make) -> None:
+    bird, nest = [box_pixels(x, 1, x + 2, 4) for x in (0, 2, 4)], [box_pixels(1, 2, 4, 5), EMPTY, EMPTY]
+    folder = data(**expression(4, 5))
+    assert set(numbers(mask_replies({"3a1f/0": [*bird, *nest]}), folder).values()) == {(1.0, 0)}
+    assert set(numbers(mask_replies({"3a1f/0": [*nest, *bird]}), folder).values()) == {(1.0, 0)}
+    [sample] = samples(folder)
+    assert [sum(evalkit.decode_mask(mask).sum() for mask in volume) for volume in sample.target.volumes] == [18, 9]
 
 
 def test_a_mask_of_another_size_is_no_answer_and_says_so(data: Callable[..., Path], mask_replies: Make) -> None:

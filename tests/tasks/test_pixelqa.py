@@ -70,7 +70,7 @@ def scores(sample: Sample, *masks: Any) -> dict[str, Any]:
 
 def test_objects_are_marked_in_one_frame_and_counted_from_zero(tmp_path: Path) -> None:
     one, two = load(tmp_path, ONE, TWO, variant="box")
-    assert one.given == (Box(10, 5, 29, 24),)
+    assert one.given == (None, Box(10, 5, 29, 24), None)
     assert two.given == (Box(2, 2, 4, 4), Box(20, 10, 49, 29))
     assert one.prompt.startswith("Marked in frame <2> of 3: [0].\nWhat colour is [0]?\nOptions:\n(A) Red\n(B) Blue\n")
     assert two.question == "Is [0] on [1]? [0] is small."
@@ -141,13 +141,15 @@ def test_masks_that_do_not_fit_are_none(tmp_path: Path) -> None:
     assert scores(sample, frame, frame, frame.T)["volume"] == "a mask of 40 x 60 pixels for an image of 60 x 40"
 
 
-def test_a_run_gives_letters_and_masks_of_one_reply_and_counts_what_is_missing(tmp_path: Path) -> None:
+@pytest.mark.parametrize("protocol", ["direct", "segment"])
+def test_a_run_gives_letters_and_masks_of_one_reply_and_counts_what_is_missing(protocol: str, tmp_path: Path) -> None:
     load(tmp_path, ONE, TWO)
     masks = [box(2, 2, 5, 5), box(20, 10, 50, 30)]
     told = [{"counts": encode_mask(made).counts, "size": [40, 60]} for made in masks]
     rows = [{"sample": "1", "text": "(B) Blue", "masks": told}, {"sample": "0", "text": "Blue it is"}]
     (tmp_path / "replies.jsonl").write_text("".join(json.dumps(item) + "\n" for item in rows))
-    summary = evalkit.run(f"replay:{tmp_path / 'replies.jsonl'}", "pixelqa", data=str(tmp_path), out=tmp_path / "out")
+    model, out = f"replay:{tmp_path / 'replies.jsonl'}", tmp_path / "out"
+    summary = evalkit.run(model, "pixelqa", protocol=protocol, data=str(tmp_path), out=out)
     got = {(item["rule"], item["metric"]): (item["value"], item["unparsed"]) for item in summary.numbers if item["subset"] == "overall"}
     near = pytest.approx(2 / 3, abs=1e-5)
     masked = [("volume", "j"), ("volume", "pixel_f1"), ("volume", "j_and_pixel_f1"), ("davis", "j"), ("davis", "f"), ("davis", "j_and_f")]

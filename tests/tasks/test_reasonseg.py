@@ -153,7 +153,10 @@ def test_each_variant_says_in_its_rule_whether_it_is_the_authors() -> None:
     made = {name: tasks.find(f"reasonseg:{name}") for name in NAMES}
     assert all(task.name == f"reasonseg:{name}" for name, task in made.items())
     assert {name for name, task in made.items() if task.rules[0].name == "official"} == {"val", "test"}
-    assert {task.rules[0].name for name, task in made.items() if "-" in name} == {"lisa"}
+    unipixel = {name for name, task in made.items() if task.rules[0].name == "unipixel"}
+    assert unipixel == {name for name, task in made.items() if task.rules[0].metric == evalkit.MaskIoU(strict=True)}
+    assert unipixel == {"val-background-all", "test-background-all"}
+    assert {task.rules[0].name for name, task in made.items() if "-" in name} == {"lisa", "unipixel"}
     assert [made[name].published.get("rows") for name in ("val", "test", "val-hub", "test-background", "val-all")] == [
         200,
         779,

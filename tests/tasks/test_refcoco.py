@@ -17,7 +17,7 @@ from evalkit import task as tasks
 from evalkit.engines.scripted import Scripted
 from evalkit.errors import DataError
 from evalkit.geometry import Box, Frame, Size, from_original, iou
-from evalkit.scoring import Tally
+from evalkit.scoring import Tally, score
 from evalkit.types import ModelInfo, Prediction, Request, Response, Sample, Unparsed
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # pycocotools' decode under NumPy 2
@@ -221,6 +221,19 @@ def test_a_failure_is_a_zero_mask_that_counts(bowl: Sample) -> None:
         value, record = read(rule, bowl)
         assert value == Unparsed("no mask")
         assert record == {"iou": 0.0, "inter": 0.0, "union": 60.0}
+
+
+def test_where_nothing_is_to_be_found_a_failure_is_right_officially_and_counted_and_a_missing_reply_is_not(bowl: Sample) -> None:
+    """UniPixel writes a zero mask where its model fails, and an empty union is 1 there."""
+    nothing = replace(bowl, target=evalkit.GoldMask(encode_mask(drawn())))
+    rules = [rule for rule in tasks.find("refcoco:val-masks").rules if rule.name in ("official", "strict")]
+    for prediction, expected in (
+        (Prediction("", None, "no mask"), [1.0, 0.0]),
+        (Prediction("", None, "missing", missing=True), [0.0, 0.0]),
+    ):
+        made = score(rules, prediction, nothing)
+        assert [scored.record["iou"] for scored in made] == expected
+        assert [(scored.value, scored.failure) for scored in made] == [(None, prediction.failure)] * 2
 
 
 def test_counts_have_no_epsilon_and_official_takes_the_first_mask(bowl: Sample) -> None:

@@ -90,6 +90,29 @@ def test_robustness_is_what_the_excess_leaves_of_the_foreground(data: Callable[.
     assert got["robustness", "official", "overall"] == 0.0
 
 
+@pytest.mark.parametrize(
+    ("replies", "accuracy", "robustness", "counted"),
+    [
+        ({"set/clip/0": []}, 0.75, 1.0, "unparsed"),
+        ({"set/clip/0": [SQUARE]}, 0.0, 0.0, "unparsed"),
+        ({"set/clip/9": [SQUARE]}, 0.0, 0.0, "missing"),
+    ],
+    ids=["no mask at all", "one frame without", "no reply"],
+)
+def test_no_masks_are_empty_ones_but_a_frame_without_one_makes_all_four_numbers_0(
+    replies: Any, accuracy: float, robustness: float, counted: str, data: Callable[..., Path], box_pixels: Make, mask_replies: Make
+) -> None:
+    """Of 48 pixels 36 are outside the target; an empty mask has no excess. One of the two frames is masked right."""
+    folder = data(0)
+    told = {name: [box_pixels(*box) for box in boxes] for name, boxes in replies.items()}
+    summary = evalkit.run(mask_replies(told), "revos", data=str(folder), out=folder.parent / "out")
+    read = {(row["metric"], row["rule"]): row for row in summary.numbers if row["subset"] == "referring"}
+    official = {metric: row["value"] for (metric, rule), row in read.items() if rule == "official" and metric != "coverage"}
+    assert official == {"j_and_f": 0.0, "j": 0.0, "f": 0.0, "pixel_accuracy": accuracy, "robustness": robustness}
+    assert {row["value"] for (_, rule), row in read.items() if rule == "strict"} == {0.0}
+    assert {row[counted] for (metric, _), row in read.items() if metric != "coverage"} == {1}
+
+
 def test_without_the_foreground_file_there_is_no_robustness_and_all_else_is_there(data: Callable[..., Path]) -> None:
     got = numbers("oracle", data(0, 1, foreground=None))
     assert {metric for metric, _, _ in got} == {"j_and_f", "j", "f", "coverage"}

@@ -1,12 +1,15 @@
 """VideoRefer-Bench: which frames are shown, whose masks are given, the wording, how letters and the judge's scores are read."""
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 
 import evalkit
@@ -60,8 +63,8 @@ def load(folder: Path, *changes: dict[str, Any], variant: str = "q") -> list[Sam
     return list(tasks.checked(task.samples(), task.name))
 
 
-def areas(sample: Sample) -> list[int]:
-    return [int(evalkit.decode_mask(given).sum()) for given in sample.given if isinstance(given, Mask)]
+def areas(sample: Sample) -> list[int | None]:
+    return [int(evalkit.decode_mask(given).sum()) if isinstance(given, Mask) else given for given in sample.given]
 
 
 # ---------------------------------------------------------------- what is asked
@@ -88,8 +91,8 @@ def test_one_frame_s_masks_are_given_or_those_of_all(tmp_path: Path) -> None:
         "annotation": things({0: mask(0, 0, 4, 4), 4: mask(0, 0, 5, 5), 9: mask(0, 0, 2, 2)}, {4: mask(8, 4, 12, 8), 9: None}),
     }
     [single], [multi] = load(tmp_path, two), load(tmp_path, two, variant="q-multi")
-    assert areas(single) == [0, 25, 0, 0, 16, 0]
-    assert areas(multi) == [16, 25, 4, 0, 16, 0]
+    assert areas(single) == [None, 25, None, None, 16, None]
+    assert areas(multi) == [16, 25, 4, None, 16, None]
     assert "\n[1]: <1>-<2> <|mem|>\n[0]: <1>-<2> <|mem|>\n" in single.prompt
     assert "\n[1]: <1>-<2> <|mem|> <3>-<4> <|mem|>\n[0]: <1>-<2> <|mem|>\n" in multi.prompt
     assert {given.size for given in multi.given if isinstance(given, Mask)} == {Size(16, 12)}
@@ -98,7 +101,7 @@ def test_one_frame_s_masks_are_given_or_those_of_all(tmp_path: Path) -> None:
 def test_a_description_is_asked_for_as_the_authors_do(tmp_path: Path) -> None:
     [sample] = load(tmp_path, {}, variant="d")
     assert sample.prompt.endswith("[0]: <1>-<2> <|mem|>\nPlease give a detailed description of the highlighted object [0] in the video.")
-    assert (sample.target, sample.wants.kind, areas(sample)) == ("A cub.", "text", [0, 9])
+    assert (sample.target, sample.wants.kind, areas(sample)) == ("A cub.", "text", [None, 9])
 
 
 @pytest.mark.parametrize(
@@ -266,3 +269,14 @@ def test_the_score_is_the_mean_of_the_four_means(tmp_path: Path) -> None:
     assert got["official", "judge_score"] == pytest.approx(12.5 / 4)
     assert got["strict", "judge_score"] == pytest.approx(14 / 4 / 3)
     assert got["official", "judge_unparsed"] == pytest.approx(2 / 3)
+
+
+@given(
+    st.lists(st.sampled_from(["1", "12", ".", ". ", ":", ": ", "\n", " ", "a", "3.5", "Temporal Description"]), max_size=24).map("".join)
+)
+def test_scores_are_found_as_the_authors_expression_finds_them(reply: str) -> None:
+    assert list(FILE._scored(reply)) == re.findall(r"\d+\.\s+(.*?):\s+([\d.]+)", reply)
+
+
+def test_a_score_that_no_number_holds_is_none() -> None:
+    assert FILE.scores_of("1. Subject Correspondence: " + "9" * 400) == {}

@@ -7,13 +7,18 @@ clusters change one bit of it, because rows are sorted before they are summed an
 Sources: E. B. Wilson, "Probable inference, the law of succession, and statistical inference", JASA 22 (1927); L. Kish, *Survey
 Sampling* (1965), for the design effect; E. L. Korn and B. I. Graubard, *Survey Methodology* 24 (1998), for Wilson's kind of
 interval on an effective n; B. Efron and R. J. Tibshirani, *An Introduction to the Bootstrap* (1993), for percentile intervals;
-K. M. Wolter, *Introduction to Variance Estimation* (1985), for random groups and the linearised variance of a ratio.
+T. C. Hesterberg, *The American Statistician* 69 (2015), for their levels; D. B. Peizer and J. W. Pratt, JASA 63 (1968), Student's
+distribution by the normal one; K. M. Wolter, *Introduction to Variance Estimation* (1985), for random groups and the linearised
+variance of a ratio.
 """
 
 import math
 import operator
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import replace
+from statistics import NormalDist
 from typing import TYPE_CHECKING, Any, Literal
 
 from .types import Columns, Estimate
@@ -33,6 +38,23 @@ DRAWS_AT_ONCE = 1 << 20
 """Bounds the memory of a bootstrap, at 16 bytes a draw."""
 Z = 1.959963984540054
 """The normal distribution's 97.5% quantile."""
+_NORMAL = NormalDist()
+_RESAMPLING = ContextVar("resampling", default=True)
+
+
+@contextmanager
+def values_only() -> Iterator[None]:
+    """While it is entered nothing is resampled, and bootstrapped estimates are values alone: for who computes a statistic many times.
+
+    >>> with values_only():
+    ...     mean([0.0, 1.0], [0, 1])
+    Estimate(value=0.5, stderr=0.5, low=None, high=None, n=2)
+    """
+    token = _RESAMPLING.set(False)
+    try:
+        yield
+    finally:
+        _RESAMPLING.reset(token)
 
 
 def column(records: Columns, name: str) -> "Array":
@@ -196,7 +218,8 @@ def bootstrap(statistic: Callable[..., Any], sums: "Array", n: int, resamples: i
 
     `statistic` takes one array for each row of `sums` (see `cluster_sums`), all of one shape, and returns an array of that
     shape, not finite where it is undefined; such resamples are left out. Percentiles keep to the statistic's range and need
-    no derivative; with fewer than about 20 clusters they are too narrow. The interval is widened to hold the value where
+    no derivative; their levels are Hesterberg's, as Student's interval is wider than the normal one, and with fewer than about
+    20 clusters they are too narrow still. The interval is widened to hold the value where
     the statistic's bias put it outside. The value is None where undefined; error and interval are None for a single cluster,
     the interval also where all resamples agree, which is no evidence of certainty. Above `MOST_CLUSTERS` clusters, unless few of
     them differ, random groups of them are resampled instead.
@@ -211,10 +234,10 @@ def bootstrap(statistic: Callable[..., Any], sums: "Array", n: int, resamples: i
         value = float(statistic(*sums.sum(axis=1)))
         if not math.isfinite(value):
             return Estimate(None, None, None, None, n)
-        if sums.shape[1] < 2:
+        if sums.shape[1] < 2 or not _RESAMPLING.get():
             return Estimate(value, None, None, None, n)
         drawn = statistic(*_resampled(sums, resamples))
-    return from_resamples(value, drawn, n)
+    return from_resamples(value, drawn, n, sums.shape[1])
 
 
 def paired_difference(first: "ArrayLike", second: "ArrayLike", group: "ArrayLike", *, resamples: int = RESAMPLES) -> Estimate:
@@ -232,38 +255,14 @@ def paired_difference(first: "ArrayLike", second: "ArrayLike", group: "ArrayLike
     return mean(np.subtract(second, first, dtype=float), group, resamples=resamples)
 
 
-def paired_bootstrap(
-    statistic: Callable[..., Any],
-    first: Sequence["ArrayLike"],
-    second: Sequence["ArrayLike"],
-    group: "ArrayLike",
-    *,
-    resamples: int = RESAMPLES,
-) -> Estimate:
-    """How much a statistic of sums is higher for `second` than for `first`, by `bootstrap`; `n` counts the samples.
-
-    `first` and `second` hold the columns that the statistic takes, of the same samples in the same order. Each resample draws
-    the same clusters for both. Undefined where either is.
-
-    >>> estimate = paired_bootstrap(operator.truediv, ([1, 1, 2], [2, 2, 2]), ([1, 2, 2], [2, 2, 2]), [0, 1, 2])
-    >>> round(estimate.value, 3), estimate.low, estimate.high, estimate.n
-    (0.167, 0.0, 0.5, 3)
-    """
-    import numpy as np
-
-    def difference(*columns: "Array") -> Any:
-        return statistic(*columns[len(first) :]) - statistic(*columns[: len(first)])
-
-    return bootstrap(difference, cluster_sums(group, *first, *second), np.size(group), resamples)
-
-
-def from_resamples(value: float, drawn: "ArrayLike", n: int) -> Estimate:
+def from_resamples(value: float, drawn: "ArrayLike", n: int, clusters: float = math.inf) -> Estimate:
     """The estimate of a statistic that is `value`, and `drawn` (resamples,) in resamples of the clusters; see `bootstrap`.
 
-    Resamples that are not finite are left out; error and interval are None where fewer than two are left.
+    Resamples that are not finite are left out; error and interval are None where fewer than two are left. Where the number of
+    `clusters` is not known the levels of the percentiles are those of many.
 
     >>> estimate = from_resamples(0.5, [0.25, 0.75, float("nan"), 0.5, 0.5], 4)
-    >>> estimate.low, estimate.high, round(estimate.stderr, 3)
+    >>> round(estimate.low, 5), round(estimate.high, 5), round(estimate.stderr, 3)
     (0.26875, 0.73125, 0.204)
     """
     import numpy as np
@@ -273,10 +272,43 @@ def from_resamples(value: float, drawn: "ArrayLike", n: int) -> Estimate:
     if len(finite) < 2:
         return Estimate(value, None, None, None, n)
     stderr = float(finite.std(ddof=1))
-    low, high = np.quantile(finite, [0.025, 0.975]).tolist()
+    spread = 1.0 if math.isinf(clusters) else math.sqrt(clusters / (clusters - 1))
+    level = _NORMAL.cdf(-student(0.975, clusters - 1) * spread)
+    low, high = np.quantile(finite, [level, 1 - level]).tolist()
     if math.isclose(low, high, abs_tol=1e-6):
         return Estimate(value, stderr, None, None, n)
     return Estimate(value, stderr, min(low, value), max(high, value), n)
+
+
+def student(share: float, freedom: float) -> float:
+    """The quantile of Student's distribution, for shares of 0.5 and above: at 0.975 within 0.3% from 5 degrees on, no smaller below.
+
+    >>> round(student(0.975, 30), 3), round(student(0.975, math.inf), 3)
+    (2.042, 1.96)
+    """
+    z = _NORMAL.inv_cdf(share)
+    if math.isinf(freedom):
+        return z
+    if freedom == 1:
+        return math.tan(math.pi * (share - 0.5))
+    return math.sqrt(freedom * math.expm1(z**2 * (freedom - 5 / 6) / _stretch(freedom) ** 2))
+
+
+def student_share(t: float, freedom: float) -> float:
+    """The share of Student's distribution below t, in [0, 1].
+
+    >>> round(student_share(2.042, 30), 3), student_share(0, 3)
+    (0.975, 0.5)
+    """
+    if math.isinf(freedom):
+        return _NORMAL.cdf(t)
+    if freedom == 1:
+        return 0.5 + math.atan(t) / math.pi
+    return _NORMAL.cdf(math.copysign(_stretch(freedom) * math.sqrt(math.log1p(t**2 / freedom) / (freedom - 5 / 6)), t))
+
+
+def _stretch(freedom: float) -> float:
+    return freedom - 2 / 3 + 1 / (10 * freedom)
 
 
 def resample_weights(group: "ArrayLike", *columns: "Array | Sequence[Any]", resamples: int = RESAMPLES) -> "Array":
@@ -296,12 +328,14 @@ def resample_weights(group: "ArrayLike", *columns: "Array | Sequence[Any]", resa
     import numpy as np
 
     codes, code = np.unique(np.asarray(group), return_inverse=True)
+    if not _RESAMPLING.get():
+        return np.zeros((0, len(codes)), dtype=np.int32)
     content: list[list[tuple[bytes, ...]]] = [[] for _ in codes]
     for row, place in enumerate(code):
         content[place].append(tuple(np.asarray(column[row], dtype=float).tobytes() for column in columns))
     order = sorted(range(len(codes)), key=lambda place: sorted(content[place]))
     weights = np.zeros((resamples, len(codes)), dtype=np.int32)
-    for part, picks in _picks(_generator(), len(codes), resamples):
+    for part, picks in _picks(seeded(), len(codes), resamples):
         cell = picks + len(codes) * np.arange(len(picks))[:, None]
         weights[part, order] = np.bincount(cell.ravel(), minlength=cell.size).reshape(cell.shape)
     return weights
@@ -311,7 +345,7 @@ def _resampled(sums: "Array", resamples: int) -> "Array":
     """The summed columns of each resample, (columns, resamples). Clusters with the same sums must be neighbours to be quick."""
     import numpy as np
 
-    generator, units = _generator(), sums.shape[1]
+    generator, units = seeded(), sums.shape[1]
     first = np.flatnonzero(np.append(True, (sums[:, 1:] != sums[:, :-1]).any(axis=0)))
     if len(first) <= min(units / 16, DRAWS_AT_ONCE / resamples):
         # How often each of a few distinct clusters is drawn is multinomial: the same bootstrap, without drawing one by one.
@@ -326,7 +360,8 @@ def _resampled(sums: "Array", resamples: int) -> "Array":
     return drawn
 
 
-def _generator() -> "np.random.Generator":
+def seeded() -> "np.random.Generator":
+    """A source of random numbers, the same ones each time it is made."""
     import numpy as np
 
     return np.random.Generator(np.random.PCG64(SEED))

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.stats import binomtest, sem, ttest_rel
+from scipy.stats import binomtest, norm, sem, t, ttest_rel
 from scipy.stats import bootstrap as scipy_bootstrap
 
 from evalkit import stats
@@ -20,6 +20,11 @@ def clustered(rng, clusters, chance=0.6, strength=0.6):
     group = np.repeat(np.arange(clusters), rng.integers(1, 7, clusters))
     luck = (rng.random(clusters) < chance)[group]
     return np.where(rng.random(len(group)) < strength, luck, rng.random(len(group)) < chance).astype(float), group
+
+
+def hesterberg(clusters):
+    """The level at which a percentile interval of so many clusters is as wide as Student's."""
+    return 2 * norm.cdf(math.sqrt(clusters / (clusters - 1)) * t.ppf(0.975, clusters - 1)) - 1
 
 
 @pytest.mark.parametrize(("right", "n"), [(0, 1), (1, 1), (0, 7), (7, 7), (3, 10), (161, 191), (999, 1000), (1_000_000, 1_000_000)])
@@ -220,6 +225,20 @@ def test_a_paired_difference_has_the_statistic_of_scipys_paired_t_test_where_sam
     assert estimate.value / estimate.stderr == pytest.approx(ttest_rel(second, first).statistic, rel=1e-9)
 
 
+@pytest.mark.parametrize("freedom", [1, 5, 30, 300])
+@pytest.mark.parametrize("share", [0.8, 0.95, 0.975, 0.9995])
+def test_students_distribution_is_scipys(share, freedom):
+    assert stats.student(share, freedom) == pytest.approx(t.ppf(share, freedom), rel=0.02)
+    assert stats.student_share(t.ppf(share, freedom), freedom) == pytest.approx(share, abs=0.002)
+
+
+@pytest.mark.parametrize("clusters", [20, 100])
+def test_few_clusters_widen_an_interval_as_students_quantile_does(clusters):
+    values = np.random.default_rng(18).normal(size=clusters)
+    estimate = stats.mean(values, np.arange(clusters), resamples=100_000)
+    assert (estimate.high - estimate.low) / 2 == pytest.approx(t.ppf(0.975, clusters - 1) * estimate.stderr, rel=0.03)
+
+
 def test_a_ratio_over_clusters_has_the_interval_of_scipys_bootstrap_of_cluster_sums():
     first, _, group = pairs(np.random.default_rng(13))
     sums, sizes = np.bincount(group, weights=first), np.bincount(group)
@@ -227,6 +246,7 @@ def test_a_ratio_over_clusters_has_the_interval_of_scipys_bootstrap_of_cluster_s
         (sums, sizes),
         lambda total, size, axis: total.sum(axis=axis) / size.sum(axis=axis),
         paired=True,
+        confidence_level=hesterberg(60),
         method="percentile",
         n_resamples=10_000,
         rng=np.random.default_rng(0),
@@ -237,10 +257,16 @@ def test_a_ratio_over_clusters_has_the_interval_of_scipys_bootstrap_of_cluster_s
     assert estimate.stderr == pytest.approx(reference.standard_error, rel=0.05)
 
 
+def paired_bootstrap(statistic, first, second, group, resamples=stats.RESAMPLES):
+    """How much a statistic of two columns is higher for `second` than for `first`."""
+    sums = stats.cluster_sums(group, *first, *second)
+    return stats.bootstrap(lambda *columns: statistic(*columns[2:]) - statistic(*columns[:2]), sums, np.size(group), resamples)
+
+
 def test_a_paired_bootstrap_has_the_interval_of_scipys_paired_one():
     rng = np.random.default_rng(14)
     columns = rng.random((4, 200)) + np.array([[0], [2], [0.2], [2]])
-    estimate = stats.paired_bootstrap(operator.truediv, columns[:2], columns[2:], np.arange(200), resamples=10_000)
+    estimate = paired_bootstrap(operator.truediv, columns[:2], columns[2:], np.arange(200), resamples=10_000)
     reference = scipy_bootstrap(
         tuple(columns),
         lambda a, b, c, d, axis: c.sum(axis=axis) / d.sum(axis=axis) - a.sum(axis=axis) / b.sum(axis=axis),
@@ -258,7 +284,7 @@ def test_a_paired_bootstrap_has_the_interval_of_scipys_paired_one():
 def test_a_paired_difference_is_the_paired_bootstrap_of_two_means():
     first, second, group = pairs(np.random.default_rng(15))
     one = np.ones(len(group))
-    made = stats.paired_bootstrap(operator.truediv, (first, one), (second, one), group)
+    made = paired_bootstrap(operator.truediv, (first, one), (second, one), group)
     expected = stats.paired_difference(first, second, group)
     assert (made.value, made.n) == (pytest.approx(expected.value), expected.n)
     assert (made.low, made.high) == pytest.approx((expected.low, expected.high), abs=0.25 * expected.stderr)
@@ -290,7 +316,7 @@ def test_two_that_answer_alike_differ_by_0_without_an_interval():
 
 
 def test_a_difference_is_undefined_where_either_statistic_is():
-    estimate = stats.paired_bootstrap(operator.truediv, ([1, 1], [2, 2]), ([0, 0], [0, 0]), [0, 1])
+    estimate = paired_bootstrap(operator.truediv, ([1, 1], [2, 2]), ([0, 0], [0, 0]), [0, 1])
     assert dataclasses.astuple(estimate) == (None, None, None, None, 2)
 
 
@@ -308,7 +334,7 @@ def test_neither_order_nor_cluster_codes_change_one_bit_of_a_pair(rows, shuffler
         found.append(
             (
                 stats.paired_difference(first, second, clusters, resamples=50),
-                stats.paired_bootstrap(operator.truediv, (first, one), (second, one), clusters, resamples=50),
+                paired_bootstrap(operator.truediv, (first, one), (second, one), clusters, resamples=50),
                 sorted(zip(map(tuple, weights.T[place]), first, second, correct, strict=True)),
             )
         )
@@ -385,3 +411,15 @@ def test_nothing_is_combined_of_what_lacks_a_value(broken):
 def test_what_is_combined_has_no_interval_where_one_part_has_none():
     made = stats.combined([Estimate(0.5, 0.1, 0.3, 0.7, 10), Estimate(0.2, None, None, None, 1)], "sum")
     assert dataclasses.astuple(made) == (0.7, None, None, None, 11)
+
+
+def test_without_resampling_values_and_closed_intervals_are_the_same_and_bootstrapped_ones_are_none():
+    rng = np.random.default_rng(8)
+    values, group = rng.random(60), rng.integers(0, 20, 60)
+    with stats.values_only():
+        alone = stats.mean(values, group), stats.share(values > 0.5, group), stats.resample_weights(group, values)
+    whole = stats.mean(values, group), stats.share(values > 0.5, group)
+    assert (alone[0].value, alone[0].stderr, alone[0].low) == (whole[0].value, whole[0].stderr, None)
+    assert alone[1] == whole[1]
+    assert alone[2].shape == (0, len(set(group)))
+    assert stats.mean(values, group) == whole[0]

@@ -30,7 +30,7 @@ def command(runs: tuple[Path, ...], kind: str, out: Path | None, **given: Any) -
     """
     from ..errors import UserError
     from ..report.plots import Asked, draw, paper
-    from ..report.plots.runs import opened
+    from ..report.runs import opened
 
     for name, value in given.items():
         if value is not None and name not in ("task", "rule", *USES.get(kind, ())):

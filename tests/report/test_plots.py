@@ -18,7 +18,7 @@ from matplotlib.patches import Rectangle, StepPatch
 from evalkit.cli.plot import command
 from evalkit.errors import Refused, UserError
 from evalkit.report.plots import KINDS, Asked, Plot, draw, paper
-from evalkit.report.plots.runs import opened
+from evalkit.report.runs import opened
 
 Write = Callable[..., Path]
 
@@ -321,13 +321,13 @@ def test_a_run_without_any_answer_is_told_to_go_on(run_folder: Write) -> None:
 def test_a_run_without_what_a_kind_draws_says_what_to_run(run_folder: Write, replies: dict[str, Any]) -> None:
     folder = run_folder("bare", replies["erring"](boxes=False))
     assert "such as --protocol pixel_reasoner" in refused("tools", folder)
-    assert f"--probe box-erasure --engine transformers, and with --from {folder}" in refused("attention", folder)
+    assert f"--probe box-erasure --engine transformers, and with --reuse {folder}" in refused("attention", folder)
     assert "--protocol grit, which asks for boxes" in refused("calibration", folder)
 
 
 def test_a_curve_says_which_run_lacks_the_label_and_how_to_give_it(run_folder: Write) -> None:
     labelled, bare = run_folder("labelled", samples=8, label=["step=1"]), run_folder("bare", samples=8)
-    assert f"run bare has no label 'step'. Give it: the same `evalkit run` once more with --label step=N --from {bare}" in refused(
+    assert f"run bare has no label 'step'. Give it: the same `evalkit run` once more with --label step=N --reuse {bare}" in refused(
         "curve", labelled, bare
     )
     assert "a curve needs a label on each run, such as step=200, and bare has none" in refused("curve", bare)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from evalkit import config
+from evalkit import suites
 from evalkit.errors import DataError
 from evalkit.report.published import COLUMNS, home, published
 from evalkit.report.suite import UNSTATED
@@ -25,9 +25,9 @@ def test_every_row_is_in_percent_or_points_and_none_comes_twice() -> None:
     assert len(set(keys)) == len(keys)
 
 
-@pytest.mark.parametrize("name", config.suites())
+@pytest.mark.parametrize("name", suites.names())
 def test_every_row_of_a_papers_table_has_a_column(name: str) -> None:
-    suite = config.suite(name)
+    suite = suites.find(name)
     if not suite.source:
         pytest.skip("a table of its own, of no paper")
     columns = {(column.task, column.metric, column.published_rule or column.rule, column.subset) for column in suite.columns}

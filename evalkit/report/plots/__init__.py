@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from .runs import Run
+    from ..runs import Run
 
 KINDS = {
     "curve": "a metric over checkpoints or training size, by the label of each run",

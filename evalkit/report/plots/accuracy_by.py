@@ -1,7 +1,7 @@
 """A metric by subset: a relation, a category, the number to count, the size of the gold region."""
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -9,8 +9,9 @@ from ...errors import DataError, UserError, did_you_mean
 from ...geometry import region_overlap
 from ...images import resolve
 from ...types import Estimate
+from ..comparable import same_task
+from ..runs import OVERALL, Run, check_mean, estimate, heading, notes, rule_of, task_of, titles, value_of
 from . import Asked, Plot, paper
-from .runs import OVERALL, Run, check_mean, comparable, estimate, heading, notes, rule_of, task_of, titles, value_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -43,7 +44,7 @@ class Part:
 def plot(runs: Sequence[Run], asked: Asked) -> Plot:
     """One point a run and part, with its 95% interval; parts that have no order are sorted by the first run's values."""
     task = task_of(runs, asked.task)
-    comparable(runs, task)
+    same_task(runs, task)
     metric = asked.metric or str(runs[0].entry(task)["headline"])
     rule = rule_of(runs, task, metric, asked.rule)
     by, names = _chosen(runs, task, metric, asked.by), paper.distinct(titles(runs))
@@ -126,9 +127,9 @@ def _tagged(runs: Sequence[Run], task: str, metric: str, rule: str, family: str)
 def _computed(runs: Sequence[Run], task: str, metric: str, rule: str, by: str, asked: Asked) -> list[Part]:
     """The parts by count or by box size, of the samples' own values."""
     value = value_of(metric, rule)
+    place = _sizes(runs, task, asked) if by == "box-size" else {}
     columns: list[Mapping[int, tuple[list[float], list[str]]]] = []
     for run in runs:
-        place = dict(_sizes(run, task, asked)) if by == "box-size" else {}
         parts: dict[int, tuple[list[float], list[str]]] = defaultdict(lambda: ([], []))
         values = []
         for row, records in run.rows(task):
@@ -154,24 +155,27 @@ def _computed(runs: Sequence[Run], task: str, metric: str, rule: str, by: str, a
     return [Part(name(number), [estimate(*parts[number], metric) if number in parts else None for parts in columns]) for number in places]
 
 
-def _sizes(run: Run, task: str, asked: Asked) -> Iterator[tuple[str, int]]:
-    """Of each sample with gold regions in which part by size it is.
+def _sizes(runs: Sequence[Run], task: str, asked: Asked) -> dict[str, int]:
+    """Of each answered sample with gold regions in which part by size it is.
 
     Raises:
         DataError: the data or an image of it is not there.
     """
+    answered = {row["sample"] for run in runs for row in run.predictions(task)}
+    found: dict[str, int] = {}
     try:
-        for sample in run.samples(task, asked.data):
-            if sample.regions and sample.images:
+        for sample in runs[0].samples(task, asked.data):  # of one data, as was checked
+            if sample.id in answered and sample.regions and sample.images:
                 size = sample.images[0].size or resolve(sample.images[0]).size
                 boxes = [box.ordered().clipped(size) for box in sample.regions] if size else []
                 area = region_overlap([box for box in boxes if box.area > 0], ()).union
                 if size and area:
-                    yield sample.id, sum(area / (size.width * size.height) >= edge for edge in SIZES)
+                    found[sample.id] = sum(area / (size.width * size.height) >= edge for edge in SIZES)
     except DataError as error:
         raise DataError(
             f"the sizes of gold regions are in the data of {task}, images included: {error}. Name it with --data DIR"
         ) from error
+    return found
 
 
 def _count_name(number: int) -> str:

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 from ...errors import UserError, did_you_mean
 from ...images import decode
+from ..runs import OVERALL, Run, heading, notes, rule_of, task_of
 from . import Asked, Plot, paper
-from .runs import OVERALL, Run, heading, notes, rule_of, task_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -32,7 +32,7 @@ def plot(runs: Sequence[Run], asked: Asked) -> Plot:
     if not run.numbers(task, METRIC):
         raise UserError(
             f"run {run.name} has no box-erasure probe of {task}. Run it with --protocol grit --probe box-erasure --engine transformers, "
-            f"and with --from {run.folder.path}, which keeps its answers"
+            f"and with --reuse {run.folder.path}, which keeps its answers"
         )
     rule = rule_of(runs, task, METRIC, asked.rule)
     pairs = [_pair(row) for row, _ in run.rows(task) if row.get("verdicts", {}).get(VERDICT)]

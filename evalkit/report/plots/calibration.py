@@ -8,8 +8,9 @@ from ... import stats
 from ...errors import UserError
 from ...scoring import cluster
 from ...types import Estimate
+from ..comparable import same_task
+from ..runs import Run, heading, notes, task_of, titles
 from . import Asked, Plot, paper
-from .runs import Run, comparable, heading, notes, task_of, titles
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -23,7 +24,7 @@ LARGEST = 110.0
 def plot(runs: Sequence[Run], asked: Asked) -> Plot:
     """Bubbles of replies for a single run; for each run the mean number of boxes by answer, with its 95% interval."""
     task = task_of(runs, asked.task)
-    comparable(runs, task)
+    same_task(runs, task)
     names = paper.distinct(titles(runs))
     counted = [_pairs(run, task, asked.rule) for run in runs]
     rules = sorted({rule for _, rule in counted})

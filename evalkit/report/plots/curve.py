@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ...errors import UserError, did_you_mean
+from ..comparable import same_task
+from ..runs import OVERALL, Run, notes, rule_of, task_of, told
 from . import Asked, Plot, paper
-from .runs import OVERALL, Run, comparable, notes, rule_of, task_of, told
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -37,7 +38,7 @@ def plot(runs: Sequence[Run], asked: Asked) -> Plot:
     """One axes a metric, one line a task and family of runs."""
     tasks = [task_of(runs, name) for name in _listed(asked.task)] or _shared(runs)
     for task in tasks:
-        comparable(runs, task)
+        same_task(runs, task)
     key, places = _places(runs, asked.x)
     metrics = _listed(asked.metric) or list(dict.fromkeys(runs[0].entry(task)["headline"] for task in tasks))
     panels = {metric: _lines(runs, tasks, metric, asked.rule, key, places) for metric in metrics}
@@ -74,7 +75,7 @@ def _places(runs: Sequence[Run], key: str | None) -> tuple[str, list[float]]:
     Raises:
         UserError: a run lacks it, it is no number, several may be meant, or all have the same.
     """
-    how = "the same `evalkit run` once more with --label {0}=N --from {1}, which asks nothing again"
+    how = "the same `evalkit run` once more with --label {0}=N --reuse {1}, which asks nothing again"
     labels = [run.labels for run in runs]
     if key is None:
         known = list(dict.fromkeys(name for said in labels for name in said))

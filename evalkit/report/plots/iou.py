@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from ...errors import UserError
+from ..comparable import same_task
+from ..runs import OVERALL, Run, check_mean, heading, notes, rule_of, task_of, titles, value_of
 from . import Asked, Plot, paper
-from .runs import OVERALL, Run, check_mean, comparable, heading, notes, rule_of, task_of, titles, value_of
 
 METRIC = "grounding_iou"
 BINS = 20
@@ -16,7 +17,7 @@ def plot(runs: Sequence[Run], asked: Asked) -> Plot:
     import numpy as np
 
     task = task_of(runs, asked.task)
-    comparable(runs, task)
+    same_task(runs, task)
     for run in runs:
         if not run.numbers(task, METRIC):
             raise UserError(

@@ -6,8 +6,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from ...errors import UserError
+from ..comparable import same_task
+from ..runs import OVERALL, Run, check_mean, estimate, heading, notes, rule_of, task_of, titles, value_of
 from . import Asked, Plot, paper
-from .runs import OVERALL, Run, check_mean, comparable, estimate, heading, notes, rule_of, task_of, titles, value_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -28,7 +29,7 @@ class Part:
 def plot(runs: Sequence[Run], asked: Asked) -> Plot:
     """Above, the metric with its 95% interval by the number of operations asked for; below, how many replies there are of each."""
     task = task_of(runs, asked.task)
-    comparable(runs, task)
+    same_task(runs, task)
     metric = asked.metric or str(runs[0].entry(task)["headline"])
     rule = rule_of(runs, task, metric, asked.rule)
     names = paper.distinct(titles(runs))

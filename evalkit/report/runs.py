@@ -1,16 +1,16 @@
-"""What the plots draw from: run folders, opened; of one of their tasks its numbers and its rows, sample by sample."""
+"""Run folders, opened: of one of their tasks its numbers and its rows, sample by sample."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ... import manifest, stats, task
-from ...data import read_jsonl
-from ...errors import Refused, UserError, did_you_mean
-from ...folder import RunFolder
-from ...scoring import cluster
-from ...types import Estimate, Sample
+from .. import manifest, stats, task
+from ..data import read_jsonl
+from ..errors import Refused, UserError, did_you_mean
+from ..folder import RunFolder
+from ..scoring import cluster
+from ..types import Estimate, Sample
 
 OVERALL = "overall"
 FIELDS = {
@@ -26,6 +26,10 @@ FIELDS = {
 """The record's field that an estimate is the mean of; `share` or `value` in a record of the estimate's own name."""
 OWNERS = {"judge_accuracy": "judge_score", "rad": "region_attention"}
 """The metric whose record that is, where its name is not the estimate's; `correct` is the field of many."""
+
+
+LOWER_IS_BETTER = ("rmse", "rmse_raw", "rmse_unparsed_zero", "judge_unparsed")
+"""Estimates of errors, and of what could not be read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +67,14 @@ class Run:
         """What the best constant answer, or chance, scores in a subset; None where that is not known."""
         row = self.numbers(named, f"{metric}_floor").get(subset)
         return None if row is None else row["value"]
+
+    def predictions(self, named: str) -> Iterator[dict[str, Any]]:
+        """The predictions of a task without their records, which is quicker by half.
+
+        Raises:
+            DataError: the file is missing or cut off.
+        """
+        return (row for row in read_jsonl(self.folder.path / "predictions.jsonl") if row.get("task") == named)
 
     def rows(self, named: str) -> Iterator[tuple[dict[str, Any], list[dict[str, Any]]]]:
         """The predictions of a task, each with its records, one at a time.
@@ -147,24 +159,6 @@ def task_of(runs: Sequence[Run], named: str | None) -> str:
     return shared[0]
 
 
-def comparable(runs: Sequence[Run], named: str) -> None:
-    """Checks that the runs asked the same samples.
-
-    Raises:
-        Refused: the task's version or its data differs.
-    """
-
-    def of(run: Run) -> tuple[Any, Any]:
-        said: Mapping[str, Any] = next((entry for entry in run.manifest["tasks"] if entry["name"] == named), {})
-        return said.get("version"), (said.get("data") or {}).get("fingerprint")
-
-    for run in runs[1:]:
-        for first, other, what in zip(of(runs[0]), of(run), ("version of the task", "data"), strict=True):
-            if first != other:
-                apart = f"{runs[0].name} and {run.name} are not comparable on {named}: another {what} ({first}, {other})"
-                raise Refused(f"{apart}. Plot them apart, or run both with the same")
-
-
 def rule_of(runs: Sequence[Run], named: str, metric: str, rule: str | None) -> str:
     """The rule that is named, else the first under which the first run has the estimate.
 
@@ -216,11 +210,12 @@ def check_mean(run: Run, named: str, metric: str, rule: str, values: Sequence[fl
         )
 
 
-def titles(runs: Sequence[Run]) -> list[str]:
-    """What to call each run: its model; protocol, judge and pixels where they differ; and labels, limit, seed, repeats as far as needed."""
+def titles(runs: Sequence[Run], models: bool = False) -> list[str]:
+    """What to call each run: its model, always where `models` says so; protocol, judge and pixels where they differ; and labels, limit,
+    seed, repeats as far as needed."""
     rows = [told(run) for run in runs]
-    names = [""] * len(runs)
-    for place in range(len(rows[0])):
+    names = [row[0] if models else "" for row in rows]
+    for place in range(int(models), len(rows[0])):
         if len({row[place] for row in rows}) > 1 and (place < ASKED or len(set(names)) < len(names)):
             names = [", ".join(part for part in (name, row[place]) if part) for name, row in zip(names, rows, strict=True)]
     names = [name or str(run.summary["model"]) for name, run in zip(names, runs, strict=True)]

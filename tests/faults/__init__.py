@@ -1,0 +1,1 @@
+"""What may happen to an evaluation, tried for real: `make faults`."""

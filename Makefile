@@ -3,6 +3,8 @@
 #   make test    runs the tests
 #   make check   ruff and mypy
 #   make bench   measures the harness
+#   make test-oldest  runs the core of the tests on the oldest versions supported
+#   make faults  kills it, lies to it, and counts what is lost
 
 PYTHON ?= python3
 DEMO ?= .venv/bin/evalkit run --model demo --tasks shapes --protocol grit --limit 96
@@ -11,7 +13,7 @@ DEMO ?= .venv/bin/evalkit run --model demo --tasks shapes --protocol grit --limi
 EXACT = setup/constraints-linux-cpu.txt
 CONSTRAINTS = $(shell [ "$$(uname -s)" != Linux ] || nvidia-smi -L >/dev/null 2>&1 || echo --constraint $(EXACT))
 
-.PHONY: demo test check bench
+.PHONY: demo test check bench faults test-oldest
 
 demo: .venv/ready
 	$(DEMO)
@@ -26,6 +28,21 @@ check: .venv/ready
 
 bench: .venv/tested
 	.venv/bin/python -m tests.bench
+
+# atheris has wheels for some machines only; where there is none its row says that it was not tried.
+faults: .venv/tested
+	-.venv/bin/python -c 'import atheris' 2>/dev/null || \
+		.venv/bin/python -m pip install --disable-pip-version-check --no-input --quiet $(CONSTRAINTS) 'atheris>=3'
+	.venv/bin/python -m tests.faults
+
+test-oldest:
+	$(PYTHON) -m venv .venv-oldest
+	.venv-oldest/bin/python -m pip install --disable-pip-version-check --no-input --constraint setup/oldest.txt \
+		--editable '.[transformers,segmentation,math,video,dev]'
+	.venv-oldest/bin/python setup/mend_torchvision.py
+	.venv-oldest/bin/python -m pytest tests/metrics tests/demo/test_checkpoint.py tests/report/test_plots.py \
+		$(foreach part,images data rle stats scoring cli video,tests/test_$(part).py) \
+		$(foreach part,encoding openai openai_failures transformers sam2,tests/contract/test_$(part).py)
 
 .venv/ready: pyproject.toml $(EXACT) $(wildcard setup/*.py)
 	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("evalkit needs Python 3.11 or later; name one: make PYTHON=python3.12")'

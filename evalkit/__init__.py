@@ -44,7 +44,7 @@ _HOME = {
     "metrics.shares": ("Mean", "Share"),
     "metrics.detection": ("AveragePrecision", "Detection", "GoldBox", "NMSAveragePrecision"),
     "metrics.masks": ("GoldAnswer", "GoldMask", "MaskIoU", "PixelF1"),
-    "metrics.text": ("Caption", "GoldText", "PossibleAnswers"),
+    "metrics.text": ("Caption", "GoldText", "PossibleAnswers", "bleu"),
     "metrics.video": ("GoldVideo", "JAndF", "Robustness", "VideoMasks", "region_and_boundary"),
     "api": ("Summary", "run"),
     "training": ("evaluation_callback",),

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from . import engines, graders, manifest, protocols, reading, refusals, runner, task
-from .config import RunConfig, build, locked, suited
+from .config import RunConfig, build
 from .config import frame as declared_frame
 from .data import check_published
 from .engines.stored import Stored, StoredOnly
@@ -20,7 +20,8 @@ from .manifest import data_folder
 from .runner import Job, Outcome
 from .scoring import Tally
 from .store import Lock, Store
-from .task import Task
+from .suites import suited
+from .task import Task, split_name
 
 STATED = ("engine", "chosen", "model_type", "dtype", "device", "attn_implementation")
 OF_THE_MODEL = (
@@ -29,7 +30,7 @@ OF_THE_MODEL = (
 )
 log = logging.getLogger("evalkit")
 Progress = Callable[[Outcome | None, dict[str, Tally]], None]
-"""Called with None when the first sample is about to be asked, then with every outcome."""
+"""Called with None when the first sample is about to be asked, then with every outcome, by the thread that scores."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +59,7 @@ class Summary:
     def value(self, task: str, metric: str, rule: str = "official", subset: str = "overall") -> float | None:
         """One number; a task of the run may be named without its variant. Raises `KeyError` where it was not measured."""
         for row in self.numbers:
-            named = task in (row["task"], row["task"].partition(":")[0])
+            named = task in (row["task"], split_name(row["task"])[0])
             if named and (metric, rule, subset) == (row["metric"], row["rule"], row["subset"]):
                 found: float | None = row["value"]
                 return found
@@ -121,14 +122,18 @@ def score(path: Path, check: bool = False) -> tuple[Summary, list[str]]:
     before, known = folder.summary(), folder.manifest()
     config = manifest.options(known)
     asked = protocols.find(known["protocol"], config.budget, **known["sampling"])
-    chosen = equipped(tasks_of(config), asked, config)
+    chosen = _equipped(tasks_of(config), asked, config)
     gaps = {(f"{entry['task']}/{gap['sample']}", gap["draw"]): gap["reason"] for entry in before["tasks"] for gap in entry["gaps"]}
     with Lock(folder.path), ExitStack() as stack:
         roles: dict[str, Engine] = {}
         store = stack.enter_context(closing(Store(folder.store))) if folder.store.exists() else None
         for role in known["roles"]:
             info = manifest.model_info(known, role)
-            if info.stored and store is not None:
+            if info.stored:
+                if store is None:
+                    raise UserError(
+                        f"{folder.store}, which held the answers, is gone: put it back, or `evalkit run --from {path}` asks anew"
+                    )
                 roles[role] = StoredOnly(info, store, gaps)
                 continue
             if not getattr(config, role):
@@ -218,12 +223,9 @@ def _present(chosen: Sequence[Task], config: RunConfig) -> None:
     raise DataError(f"{len(lacking)} of {len(chosen)} tasks have no data here: {', '.join(lacking)}.{others}{told}")
 
 
-def equipped(chosen: Sequence[Task], asked: AnswerProtocol, config: RunConfig) -> list[Task]:
-    """The tasks with the rules of the protocol that asks them, and the graders and rules of the run's probes."""
+def _equipped(chosen: Sequence[Task], asked: AnswerProtocol, config: RunConfig) -> list[Task]:
     probes = [graders.find(name) for name in config.probe]
-    rules = (*asked.rules, *(rule for probe in probes for rule in probe.rules))
-    sent = tuple(probe.grader for probe in probes)
-    return [replace(made, graders=(*made.graders, *sent), rules=(*made.rules, *rules)) for made in chosen]
+    return [made.equipped(asked, probes) for made in chosen]
 
 
 def _differences(before: list[dict[str, Any]], after: list[dict[str, Any]]) -> list[str]:
@@ -250,7 +252,7 @@ def _evaluate(
 ) -> Summary:
     sampling = _sampling(config, opened.engine)
     asked = protocols.find(config.protocol or opened.protocol, config.budget, **sampling)
-    chosen = equipped(chosen, asked, config)
+    chosen = _equipped(chosen, asked, config)
     refusals.before(opened.name, roles, chosen, asked, config)
     folder = RunFolder.of(Path(config.out), opened.name, manifest.resolved(opened.name, asked, roles, chosen, config))
     with ExitStack() as stack:
@@ -274,7 +276,7 @@ def _evaluate(
 
 def _logging_to(path: Path) -> ExitStack:
     """While it is entered, what evalkit logs goes to the file too."""
-    handler = logging.FileHandler(path, encoding="utf-8")
+    handler = logging.FileHandler(path, encoding="utf-8", errors="backslashreplace")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     log.addHandler(handler)
     log.setLevel(logging.INFO)
@@ -310,9 +312,7 @@ def _drive(
         )
         for made in chosen
     ]
-    for role, engine in roles.items():
-        stated = [_stated(key, engine.info.details[key]) for key in STATED if engine.info.details.get(key)]
-        log.info("%s: %s", role, ", ".join([engine.info.name, *stated, f"boxes in frame {engine.info.frame or 'unknown'}"]))
+    _introduce(roles, chosen, config)
     log.info("%s asked by protocol %s, into %s", ", ".join(tallies), protocol, folder.path)
     started = time.monotonic()
 
@@ -347,6 +347,16 @@ def _drive(
     )
 
 
+def _introduce(roles: Mapping[str, Engine], chosen: Sequence[Task], config: RunConfig) -> None:
+    """Says who answers, and whose data is not what it once was."""
+    for role, engine in roles.items():
+        stated = [_stated(key, engine.info.details[key]) for key in STATED if engine.info.details.get(key)]
+        log.info("%s: %s", role, ", ".join([engine.info.name, *stated, f"boxes in frame {engine.info.frame or 'unknown'}"]))
+    for made, typed in zip(chosen, config.tasks, strict=True):
+        if said := manifest.unlike_locked(made, config, typed):
+            log.info("note: %s", said)
+
+
 def _stated(key: str, value: Any) -> str:
     return f"since {value}" if key == "chosen" else f"{key} {value}"
 
@@ -363,11 +373,9 @@ def _sampling(config: RunConfig, engine: Engine) -> dict[str, Any]:
     if config.sampling == "checkpoint":
         own = getattr(engine, "sampling", None)
         if own is None:
-            raise UserError("--sampling checkpoint needs a checkpoint with a generation_config; this engine has none")
+            raise UserError("--sampling checkpoint needs a checkpoint with a generation_config; this engine has none: leave out --sampling")
         for name in ("temperature", "top_p", "top_k", "repetition_penalty"):
             wanted[name] = getattr(own, name) if wanted.get(name) is None else wanted[name]
-    elif config.sampling != "evalkit":
-        raise UserError(f"expected --sampling evalkit or checkpoint, got '{config.sampling}'")
     return {name: value for name, value in wanted.items() if value is not None}
 
 
@@ -376,12 +384,7 @@ def _entry(made: Task, typed: str, tally: Tally, config: RunConfig, engine: Engi
     total = made.published.get("rows")
     partial = config.limit is not None and (total is None or tally.samples < total)
     notes = [*made.notes, *([] if partial else check_published(made.name, made.published, tally.counts))]
-    if made.data and (lock := locked().get(made.name)):
-        found = manifest.data(made, config, typed)["fingerprint"]
-        if found != lock.fingerprint:
-            notes.append(
-                f"expected the data of {made.name} that configs/data.lock has seen whole ({lock.fingerprint[:12]}), got {found[:12]}"
-            )
+    notes += filter(None, [manifest.unlike_locked(made, config, typed)])
     unknown = engine.unknown() if hasattr(engine, "unknown") and not partial else []
     if unknown:
         notes.append(f"{len(unknown)} replies are for samples the data does not have, such as '{unknown[0]}'")

@@ -5,9 +5,12 @@ for). `--config FILE` holds the options of a run, spelt as on the command line w
 """
 
 import json
+import re
 import tomllib
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields, replace
+from contextlib import suppress
+from dataclasses import dataclass, fields, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -16,6 +19,8 @@ from .geometry import Frame
 from .types import Budget
 
 C = TypeVar("C")
+SECRET = re.compile(r"(?:^|_)(?<!pad_)(?<!bos_)(?<!eos_)(?<!cache_)(?:api)?(?:key|token|secret|password|authorization)$")
+"""Names of arguments, in snake case, that hold what must not be kept with a run. A template's tokens and a cache's key are no secrets."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +44,12 @@ class ModelConfig:
     adapter: str = ""
     dtype: str = ""
     trust_remote_code: bool = False
+
+    def __post_init__(self) -> None:
+        """Raises `UserError` where the base URL holds a password, or `key` something else than a variable's name."""
+        _without_secrets(self.base_url, "base_url")
+        if not re.fullmatch("[A-Z][A-Z0-9_]*", self.key):
+            raise UserError("expected key as the name of an environment variable, such as OPENAI_API_KEY, and not what it holds")
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +103,8 @@ class RunConfig:
     trust_remote_code: bool = False
     cache: str = ""
     """Where hashes of weights are kept, so that a large checkpoint is read once."""
-    reuse: str = field(default="", metadata={"option": "from"})
+    reuse: str = ""
+    """An earlier run's folder, whose answers are used where they are to the same request."""
 
     @property
     def budget(self) -> Budget | None:
@@ -118,92 +130,39 @@ class RunConfig:
             value = getattr(self, name)
             if value is not None and not value >= least:
                 raise UserError(f"expected --{name.replace('_', '-')} of at least {least}, got {value}")
+        _without_secrets(self.base_url, "--base-url")
         if self.top_p is not None and not 0 < self.top_p <= 1:
             raise UserError(f"expected --top-p above 0 and at most 1, got {self.top_p}")
         if any("=" not in label for label in self.label):
             raise UserError(f"expected --label key=value, got {', '.join(self.label)}")
+        if secret := next((name for name, _, _ in (label.partition("=") for label in self.label) if SECRET.search(_snake(name))), ""):
+            raise UserError(f"expected no secret among the labels, which are kept with the run, got '{secret}'")
+        if self.sampling not in ("evalkit", "checkpoint"):
+            raise UserError(f"expected --sampling evalkit or checkpoint, got '{self.sampling}'")
         if self.probe and self.repeats > 1:
             raise UserError("--probe goes with one answer a sample: leave out --repeats")
         if self.repeats > 1 and not self.temperature and self.sampling != "checkpoint":
             raise UserError("greedy repeats are all alike: give --temperature with --repeats")
 
 
-@dataclass(frozen=True, slots=True)
-class Column:
-    """A column of a paper's table: which of a run's numbers goes there."""
-
-    title: str
-    task: str
-    metric: str
-    group: str = ""
-    """The title above it, shared with its neighbours."""
-    rule: str = "official"
-    subset: str = "overall"
-    published_rule: str = ""
-    """The rule of the published numbers, where it is another: a run is then marked."""
-    judged: bool = False
-    """Whether a judge makes the number, so that another judge makes another number."""
-    scale: float = 100
-    """What a run's number is multiplied by: 100 for shares, 1 for points."""
-    digits: int = 1
-
-    @property
-    def name(self) -> str:
-        """The title with its group's."""
-        return f"{self.group} {self.title}".strip()
-
-
-@dataclass(frozen=True, slots=True)
-class SuiteConfig:
-    """A paper's table: the tasks, how they are asked, and the columns."""
-
-    title: str
-    source: str
-    """The `source` of its rows in results/published.csv; empty for rows of any source."""
-    tasks: tuple[str, ...]
-    columns: tuple[Column, ...] = field(metadata={"of": Column})
-    protocol: str = "direct"
-    judge: str = ""
-    """The judge of the paper, which has to be named on the command line: it may cost money."""
-    max_new_tokens: int | None = None
-    temperature: float | None = None
-    top_p: float | None = None
-    top_k: int | None = None
-    min_pixels: int | None = None
-    max_pixels: int | None = None
-    not_built: tuple[str, ...] = ()
-    """Tasks of columns that evalkit does not have."""
-    notes: tuple[str, ...] = ()
-
-    def __post_init__(self) -> None:
-        """Raises `UserError` where a column is of no task, or two columns are called alike."""
-        known = [*self.tasks, *self.not_built]
-        for column in self.columns:
-            if column.task not in known:
-                raise UserError(f"column '{column.name}' is of '{column.task}', no task of the suite. {did_you_mean(column.task, known)}")
-        if len({column.name for column in self.columns}) < len(self.columns):
-            raise UserError("two columns have one title: give them groups")
-
-    @property
-    def options(self) -> dict[str, Any]:
-        """The options of a run that it sets."""
-        named = ("tasks", "protocol", "max_new_tokens", "temperature", "top_p", "top_k", "min_pixels", "max_pixels")
-        return {name: getattr(self, name) for name in named if getattr(self, name) is not None}
-
-
 def read(kind: type[C], path: Path) -> C:
     """The file as `kind`.
 
     Raises:
-        UserError: no such file, no TOML, an unknown key, or a value of the wrong type.
+        UserError: no such file, no TOML, an unknown key, or a value that cannot be; it names the file.
     """
     try:
         table = tomllib.loads(path.read_text("utf-8"))
     except FileNotFoundError as error:
         raise UserError(f"no file {path}: expected a TOML file of a {kind.__name__}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
+    except (ValueError, OSError, RecursionError) as error:
         raise UserError(f"expected a TOML file at {path}: {error}") from error
-    return build(kind, table, str(path))
+    try:
+        return build(kind, table, str(path))
+    except UserError as error:
+        if str(path) in str(error):
+            raise
+        raise UserError(f"{path}: {error}") from error
 
 
 def build(kind: type[C], table: dict[str, Any], where: str) -> C:
@@ -213,7 +172,7 @@ def build(kind: type[C], table: dict[str, Any], where: str) -> C:
     Traceback (most recent call last):
     evalkit.errors.UserError: unknown key 'fram' in m.toml. Did you mean 'frame'?
     """
-    known = {name: spec for spec in fields(kind) for name in (spec.name, spec.metadata.get("option", spec.name))}  # type: ignore[arg-type]
+    known = {spec.name: spec for spec in fields(kind)}  # type: ignore[arg-type]
     values: dict[str, Any] = {}
     for key, value in table.items():
         spec = known.get(key)
@@ -232,7 +191,10 @@ def build(kind: type[C], table: dict[str, Any], where: str) -> C:
             continue
         if not isinstance(value, _allowed(str(spec.type))) or (isinstance(value, bool) and "bool" not in str(spec.type)):
             raise UserError(f"expected {spec.type} for '{key}' in {where}, got {value!r}")
-        values[spec.name] = float(value) if "float" in str(spec.type) and isinstance(value, int) else value
+        try:
+            values[spec.name] = float(value) if "float" in str(spec.type) and isinstance(value, int) else value
+        except OverflowError as error:
+            raise UserError(f"expected {spec.type} for '{key}' in {where}, got {value!r:.60}") from error
     try:
         return kind(**values)
     except TypeError as error:
@@ -243,7 +205,7 @@ def engine_arguments(given: Sequence[str]) -> dict[str, Any]:
     """Arguments written as name=value, the later of two with one name; values are JSON where they can be, else text.
 
     Raises:
-        UserError: one is no pair.
+        UserError: one is no pair, or holds a secret, which would be kept with the run.
 
     >>> engine_arguments(["tensor-parallel-size=2", "quantization=awq", "enforce_eager=true"])
     {'tensor_parallel_size': 2, 'quantization': 'awq', 'enforce_eager': True}
@@ -252,13 +214,42 @@ def engine_arguments(given: Sequence[str]) -> dict[str, Any]:
     for item in given:
         name, pair, text = item.partition("=")
         if not pair or not name:
-            raise UserError(f"expected --engine-args name=value, got {item!r}")
+            raise UserError(f"expected --engine-args name=value, got one that has no {'name' if pair else '='}")
+        name = name.strip().lstrip("-").replace("-", "_")
+        names = [name]
+        read = partial(json.loads, object_pairs_hook=partial(_table, names))
         try:
-            value = json.loads(text)
-        except ValueError:
+            value = read(text)
+            if isinstance(value, str):  # an object in quotes, which an engine may read too
+                with suppress(ValueError):
+                    read(value)
+        except (ValueError, RecursionError):
             value = text
-        values[name.strip().lstrip("-").replace("-", "_")] = value
+        if secret := next((one for one in names if SECRET.search(_snake(one))), ""):
+            raise UserError(f"expected no secret in --engine-args, which are kept with the run, got '{secret}': set it in the environment")
+        if name == "base_url":
+            _without_secrets(text, "base_url")
+        values[name] = value
     return values
+
+
+def _table(names: list[str], pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of JSON; the names in it that hold no further object are added to those that are known."""
+    names += [name for name, held in pairs if not isinstance(held, dict)]
+    return dict(pairs)
+
+
+def _snake(name: str) -> str:
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower().replace("-", "_")
+
+
+def _without_secrets(url: str, where: str) -> None:
+    what = "a user and a password" if "@" in url.partition("://")[2].partition("/")[0] else "a query" if "?" in url or "#" in url else ""
+    if what:
+        raise UserError(
+            f"expected {where} without {what}, which would be kept with the run: "
+            "a server's key goes into the environment, as OPENAI_API_KEY"
+        )
 
 
 def _allowed(annotation: str) -> tuple[type, ...]:
@@ -294,58 +285,27 @@ def home() -> Path | None:
 
 def models() -> dict[str, Path]:
     """The declared models and judges by name."""
-    return _files("models") | _files("judges")
+    return files("models") | files("judges")
 
 
-def suites() -> dict[str, Path]:
-    """The suites by name."""
-    return _files("suites")
-
-
-def _files(kind: str) -> dict[str, Path]:
+def files(kind: str) -> dict[str, Path]:
+    """The TOML files of a folder of `configs`, by name."""
     folder = home()
     return {path.stem: path for path in sorted((folder / kind).glob("*.toml"))} if folder else {}
 
 
-def suite(name: str) -> SuiteConfig:
-    """The suite called `name`, or of a TOML file at that path.
-
-    Raises:
-        UserError: there is no such suite, or its file is wrong.
-    """
-    path = Path(name) if name.endswith(".toml") else suites().get(name)
-    if path is None:
-        raise UserError(f"no suite '{name}'. {did_you_mean(name, list(suites()))} A file of your own is named by its path, with .toml")
-    return read(SuiteConfig, path)
-
-
-def suited(given: dict[str, Any]) -> dict[str, Any]:
-    """The options of a run, those that are not given as its suite has them.
-
-    Raises:
-        UserError: there is no such suite, or it names a task or a protocol that there is not.
-    """
-    if not given.get("suite"):
-        return given
-    from . import protocols, task
-
-    named = suite(given["suite"])
-    options = named.options | {key: value for key, value in given.items() if value or value == 0}
-    try:
-        for name in options["tasks"] if options["tasks"] == named.tasks else ():
-            task.find(name)
-        protocols.find(options["protocol"])
-    except UserError as error:
-        raise UserError(f"suite '{given['suite']}': {error}") from error
-    return options
-
-
 def model(name: str) -> ModelConfig | None:
-    """The declared model called `name`, or of a TOML file at that path, its `source` resolved; None where none is declared."""
+    """The declared model called `name`, or of a TOML file at that path; None where none is declared.
+
+    Its `source` is resolved, and so are an adapter and a processor that are beside the file.
+    """
     path = Path(name) if name.endswith(".toml") else models().get(name)
     if path is None:
         return None
     declared = read(ModelConfig, path)
+    beside = {name: path.parent.absolute() / said for name in ("adapter", "processor") if (said := getattr(declared, name))}
+    found: dict[str, Any] = {name: str(place) for name, place in beside.items() if place.exists()}
+    declared = replace(declared, **found)
     if (path.parent / declared.source).is_dir():
         return replace(declared, source=str(path.parent / declared.source))
     if declared.source.startswith("bundled:"):

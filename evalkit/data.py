@@ -327,26 +327,32 @@ def _json(text: str, where: str) -> Any:
         return json.loads(text)
     except json.JSONDecodeError as error:
         raise DataError(f"expected JSON in {where}, got: {error}; is the file cut off? Fetch it again") from error
+    except (ValueError, RecursionError) as error:  # a number of thousands of digits; lists in lists without end
+        raise DataError(f"expected JSON that can be read in {where}, got: {error}. Fetch it again") from error
 
 
 def _parquet(path: Path) -> "pyarrow.parquet.ParquetFile":
-    import pyarrow
     import pyarrow.parquet
 
     _opened(path).close()
     try:
-        return pyarrow.parquet.ParquetFile(path)
-    except (OSError, pyarrow.ArrowException) as error:
+        opened = pyarrow.parquet.ParquetFile(path)
+        opened.schema_arrow  # noqa: B018 - its names may be no UTF-8
+    except Exception as error:  # beside Arrow's own, what broken bytes make Python stumble over
         raise DataError(f"expected a Parquet file at {path}, got: {error}; is it cut off? Fetch it again") from error
+    return opened
 
 
 def _row_group(path: Path, group: int, columns: list[str]) -> dict[str, list[Any]]:
-    import pyarrow
-
+    """The cells of a row group by column, as many in each as the file says it has rows."""
+    opened = _parquet(path)
     try:
-        cells: dict[str, list[Any]] = _parquet(path).read_row_group(group, columns=columns).to_pydict()
-    except (OSError, pyarrow.ArrowException) as error:
+        cells: dict[str, list[Any]] = opened.read_row_group(group, columns=columns).to_pydict()
+        rows = opened.metadata.row_group(group).num_rows
+    except Exception as error:  # beside Arrow's own: a date beyond Python's, a text that is no UTF-8
         raise DataError(f"row group {group} of {path} cannot be read: {error}; is the file whole? Fetch it again") from error
+    if any(len(column) != rows for column in cells.values()):
+        raise DataError(f"expected {rows} rows in row group {group} of {path}, got others: is the file whole? Fetch it again")
     return cells
 
 

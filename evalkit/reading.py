@@ -1,7 +1,7 @@
 """How the samples of a run are read: which of them, and how their images get their digests and sizes."""
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from itertools import islice
 from pathlib import Path
@@ -19,9 +19,9 @@ FILES = 4096
 """Of how many image files the digests and sizes are kept: a video's frames are asked about again and again."""
 
 
-def limited(made: Task, config: RunConfig) -> Iterable[Sample]:
+def limited(made: Task, config: RunConfig) -> Iterator[Sample]:
     """The task's samples; with a limit, whole groups drawn by seed until there are at least that many, in their own order."""
-    return made.samples() if config.limit is None else _drawn(made, config.limit, config.seed)
+    yield from made.samples() if config.limit is None else _drawn(made, config.limit, config.seed)
 
 
 def _drawn(made: Task, limit: int, seed: int) -> Iterator[Sample]:

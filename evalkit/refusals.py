@@ -2,14 +2,17 @@
 
 from collections.abc import Collection, Mapping, Sequence
 
-from . import graders
-from .config import RunConfig, suite
+from . import graders, suites
+from .config import RunConfig
 from .errors import Refused
 from .geometry import Frame
 from .interfaces import AnswerProtocol, Engine, Reading
 from .parsers.math import installed, verified
 from .scoring import OVERALL, Tally
 from .task import Task
+
+WRITERS = ("transformers", "vllm", "openai")
+"""Engines whose models answer in text alone."""
 
 
 def readable(asked: AnswerProtocol, config: RunConfig) -> frozenset[Reading]:
@@ -38,6 +41,7 @@ def before(name: str, roles: Mapping[str, Engine], chosen: Sequence[Task], asked
             )
             raise Refused(f"task '{made.name}' {why}")
         _roles(made, roles, config)
+        _maskless(made, name, roles, asked)
         if any(rule.parse is verified for rule in made.rules):
             installed()
         if not any(rule.reads == "boxes" for rule in rules):
@@ -66,11 +70,28 @@ def unjudged(chosen: Sequence[Task], config: RunConfig) -> None:
 def _roles(made: Task, roles: Collection[str], config: RunConfig) -> None:
     for grader in made.graders:
         if grader.to not in roles:
-            paper = suite(config.suite).judge if config.suite and grader.to == "judge" else ""
+            paper = suites.find(config.suite).judge if config.suite and grader.to == "judge" else ""
             raise Refused(
                 f"task '{made.name}' needs a {grader.to} for '{grader.name}': name one with --{grader.to} MODEL"
                 + (f" (the paper's is {paper}: --judge {paper})" if paper else ", or choose a variant without (`evalkit tasks`)")
             )
+
+
+def _maskless(made: Task, name: str, roles: Mapping[str, Engine], asked: AnswerProtocol) -> None:
+    """Checks that masks can come of a model that writes text alone, where protocol `segment` asks it for nothing else."""
+    if roles["model"].info.details.get("engine") not in WRITERS or made.kinds[0] != "mask" or not asked.name.startswith("segment"):
+        return
+    if "segmenter" not in roles:
+        raise Refused(
+            f"task '{made.name}' wants masks, and '{name}' points where a mask is wanted: name what makes masks of that with "
+            "--segmenter sam2:DIR"
+        )
+    first = next(iter(made.samples()), None)
+    if first and first.wants.form == "video":
+        raise Refused(
+            f"task '{made.name}' wants masks of videos, and of boxes and points in a video no masks are made, since nothing says which "
+            f"frame '{name}' means: score a model that makes its own, as --model plugin:FILE:CLASS or replay:FILE (docs/masks.md)"
+        )
 
 
 def _probe(called: str, name: str, roles: Mapping[str, Engine], asked: AnswerProtocol, config: RunConfig) -> None:

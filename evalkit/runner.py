@@ -2,15 +2,19 @@
 
 A bounded window of conversations is live at any time, across all tasks of a run, so the engine never drains between tasks or
 between turns and memory does not grow with the number of samples. Samples are read, and their images' sizes and digests
-resolved, one chunk ahead in a thread of their own.
+resolved, one chunk ahead in a thread of their own. Outcomes are told of in another, so that no answer waits while a metric counts.
 """
 
 import asyncio
+import signal
+import threading
+import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import islice
+from types import FrameType
 from typing import Any
 
 from .errors import Gap, ImageError, Refused
@@ -19,6 +23,8 @@ from .types import ATTEMPTS, Conversation, Generate, Image, ModelInfo, Predictio
 
 WINDOW = 256
 CHUNK = 64
+WINDING_UP = 5.0
+"""Seconds after a Ctrl-C in which another one changes nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +61,9 @@ def run(
     ended: Callable[[Outcome], None],
     window: int = WINDOW,
 ) -> None:
-    """Drives every conversation of every job. `started` sees each sample once, in order; `ended` each outcome as it comes.
+    """Drives every conversation of every job. `started` sees each sample once, in order; `ended` each outcome, in the order they come.
+
+    Each of the two is called in a thread of its own, one call at a time; what `ended` raises ends the run.
 
     Raises:
         UserError: the data is not what was expected, or a role has no engine. What was answered before stays stored.
@@ -64,10 +72,44 @@ def run(
     try:
         asyncio.get_running_loop()
     except RuntimeError:
-        asyncio.run(running)
+        _run_here(running)
     else:  # called from a notebook's cell, whose loop is taken
         with ThreadPoolExecutor(1) as pool:
             pool.submit(asyncio.run, running).result()
+
+
+def _run_here(running: Coroutine[Any, Any, None]) -> None:
+    """Runs to the end, or to a Ctrl-C, which asyncio turns into the tasks' cancellation.
+
+    While they end, another Ctrl-C changes nothing: an exception in the middle of asyncio's own work may lose a wake-up, and then the
+    process waits for ever.
+    """
+    ours = threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+    async def patiently() -> None:
+        if ours:
+            signal.signal(signal.SIGINT, _patient(signal.getsignal(signal.SIGINT)))
+        await running
+
+    try:
+        asyncio.run(patiently())
+    finally:
+        if ours:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def _patient(handler: Any) -> Callable[[int, FrameType | None], None]:
+    """A handler that hands on the first signal, and raises at one that comes more than `WINDING_UP` seconds later."""
+    since: list[float] = []
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        if not since:
+            since.append(time.monotonic())
+            handler(number, frame)
+        elif time.monotonic() - since[0] > WINDING_UP:
+            signal.default_int_handler(number, frame)
+
+    return handle
 
 
 async def _run(
@@ -77,24 +119,26 @@ async def _run(
     ended: Callable[[Outcome], None],
     window: int,
 ) -> None:
-    source = _Source(_draws(jobs, started))
+    source, endings = _Source(_draws(jobs, started)), _Endings(ended)
     info = roles["model"].info
 
     async def work() -> None:
         while (item := await source.next()) is not None:
             job, sample, draw, broken = item
-            if broken:
-                ended(Outcome(job.task, sample, draw, None, broken))
-            else:
-                ended(await _converse(job, sample, draw, roles, info))
+            outcome = Outcome(job.task, sample, draw, None, broken) if broken else await _converse(job, sample, draw, roles, info)
+            await endings.put(outcome)
 
     try:
-        async with asyncio.TaskGroup() as group:
-            for _ in range(window):
-                group.create_task(work())
+        async with asyncio.TaskGroup() as telling:
+            telling.create_task(endings.tell())
+            async with asyncio.TaskGroup() as working:
+                for _ in range(window):
+                    working.create_task(work())
+            await endings.put(None)
     except BaseExceptionGroup as failures:
         raise _first(failures) from None
     finally:
+        endings.close()
         source.close()
 
 
@@ -125,6 +169,12 @@ async def _converse(job: Job, sample: Sample, draw: int, roles: Mapping[str, Eng
             prediction = replace(prediction, verdicts={**prediction.verdicts, grader.name: verdict})
     except (Gap, ImageError) as error:
         return Outcome(job.task, sample, draw, None, str(error) or type(error).__name__, spent)
+    except asyncio.CancelledError:
+        task = asyncio.current_task()
+        if task is None or task.cancelling():
+            raise
+        # Nobody stops the run: an engine let go of what it was asked, and a task that ended so would be missed by nobody.
+        return Outcome(job.task, sample, draw, None, "the engine cancelled the request", spent)
     return Outcome(job.task, sample, draw, prediction, "", spent)
 
 
@@ -174,6 +224,43 @@ class _Source:
 
     def _chunk(self) -> list[tuple[Job, Sample, int, str]]:
         return [_resolved(*item) for item in islice(self._items, CHUNK)]
+
+
+class _Endings:
+    """Tells of outcomes in a thread of its own, in the order they come: all that came meanwhile at once, as a thread takes time to wake."""
+
+    def __init__(self, ended: Callable[[Outcome], None]) -> None:
+        self._ended = ended
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="scoring")
+        self._waiting: asyncio.Queue[Outcome | None] = asyncio.Queue(CHUNK)
+        self._closed = False
+
+    async def put(self, outcome: Outcome | None) -> None:
+        """Adds an outcome, as soon as there is room; None after the last one."""
+        await self._waiting.put(outcome)
+
+    async def tell(self) -> None:
+        """Returns once the last outcome is told of. Raises what telling raises."""
+        more = True
+        while more:
+            group = [await self._waiting.get()]
+            group += [self._waiting.get_nowait() for _ in range(self._waiting.qsize())]
+            more = group[-1] is not None
+            await asyncio.get_running_loop().run_in_executor(self._pool, self._tell, group)
+
+    def close(self) -> None:
+        """Returns once the thread is done with the outcome that it is at."""
+        self._closed = True
+        self._pool.shutdown(wait=True, cancel_futures=True)
+
+    def _tell(self, group: Sequence[Outcome | None]) -> None:
+        for outcome in group:
+            if outcome is None or self._closed:
+                return
+            try:
+                self._ended(outcome)
+            except StopIteration as error:  # which no future can hold: whoever waits would wait for ever
+                raise RuntimeError(f"StopIteration while {outcome.task}/{outcome.sample.id} was scored") from error
 
 
 def _resolved(job: Job, sample: Sample, draw: int) -> tuple[Job, Sample, int, str]:

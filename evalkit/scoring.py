@@ -11,10 +11,10 @@ import operator
 from array import array
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, is_dataclass
 from typing import TYPE_CHECKING, Any
 
-from .interfaces import Reading, Rule
+from .interfaces import Metric, Reading, Rule
 from .task import Composite, Task
 from .types import Columns, Estimate, Prediction, Record, Sample, Unparsed
 
@@ -47,15 +47,6 @@ class _Rows:
     flags: bytearray = field(default_factory=bytearray)
 
 
-@dataclass(frozen=True, slots=True)
-class _Draws:
-    """What came of each draw of one sample, rule by rule."""
-
-    sample: Sample
-    scored: list[list[Scored]] = field(default_factory=list)
-    flags: list[list[int]] = field(default_factory=list)
-
-
 def _unparsed(scored: Scored, prediction: Prediction) -> int:
     return UNPARSED if scored.failure and not prediction.missing else 0
 
@@ -65,20 +56,39 @@ def _counts(flags: "np.ndarray[Any, Any]", gaps: int) -> dict[str, int]:
 
 
 def score(rules: Iterable[Rule], prediction: Prediction, sample: Sample) -> list[Scored]:
-    """What each rule makes of one prediction; rules that share a parser share what it read."""
+    """What each rule makes of one prediction. A parser of several rules reads once, equal metrics measure the same value once."""
     read: dict[Callable[..., Any], Any] = {}
+    done: list[tuple[Metric, Any, Record]] = []
     scored = []
     for rule in rules:
         value: Any = None
-        failure = "missing"
+        measured, failure = None, "missing"
         if not prediction.missing:
             if rule.parse not in read:
                 read[rule.parse] = rule.parse(prediction, sample)
             value, failure = read[rule.parse], ""
+            measured = value
             if isinstance(value, Unparsed):
-                value, failure = None, value.reason
-        scored.append(Scored(rule, value, rule.metric.measure(value, sample), failure))
+                value, measured, failure = None, value.scored_as, value.reason
+        record = next((record for metric, known, record in done if _same(metric, rule.metric) and _same(known, measured)), None)
+        if record is None:
+            record = rule.metric.measure(measured, sample)
+            done.append((rule.metric, measured, record))
+        scored.append(Scored(rule, value, record, failure))
     return scored
+
+
+def _same(one: Any, other: Any) -> bool:
+    """Whether these are one object or, of a dataclass, equal ones, as the masks that two parsers read of a video are.
+
+    Of other classes equal values may still measure differently: 1 is True.
+    """
+    if one is other or type(one) is not type(other) or not is_dataclass(one):
+        return one is other
+    try:
+        return bool(one == other)
+    except ValueError:  # arrays in it do not say whether they are equal
+        return False
 
 
 class Tally:
@@ -96,7 +106,7 @@ class Tally:
         self._tagged: dict[str, array[int]] = defaultdict(lambda: array("I"))
         self._rules: list[tuple[Rule, _Rows]] = [(rule, _Rows()) for rule in task.rules if rule.reads in gives]
         self._targets: defaultdict[str, Counter[str | int]] = defaultdict(Counter)
-        self._draws: dict[str, _Draws] = {}
+        self._repeats = _Repeats([rule for rule, _ in self._rules], repeats) if repeats > 1 else None
 
     def count(self, sample: Sample) -> None:
         """Counts a sample as the data has it, whether or not it gets an answer."""
@@ -112,8 +122,8 @@ class Tally:
     def gap(self, sample: Sample, draw: int, reason: str) -> None:
         """Notes that no answer came."""
         self.gaps.append((sample.id, draw, reason))
-        if self.repeats > 1:
-            self._draws.setdefault(sample.id, _Draws(replace(sample, images=())))
+        if self._repeats:
+            self._repeats.add(sample, None)
         self._gaps_in[OVERALL] += 1
         self._gaps_in.update(sample.tags)
 
@@ -138,10 +148,8 @@ class Tally:
                 if column is None:
                     column = rows.values[name] = array("d") if isinstance(number, float | int) else []
                 column.append(number)  # type: ignore[arg-type]
-        if self.repeats > 1:
-            draws = self._draws.setdefault(sample.id, _Draws(replace(sample, images=())))
-            draws.scored.append(made)
-            draws.flags.append([flags | _unparsed(scored, prediction) for scored in made])
+        if self._repeats:
+            self._repeats.add(sample, [(scored, flags | _unparsed(scored, prediction)) for scored in made])
         return made
 
     def lacking(self, subset: str) -> tuple[int, int]:
@@ -214,37 +222,79 @@ class Tally:
                 if len(flags) or (not rule.optional and (self._gaps_in[subset] or subset == OVERALL)):
                     for metric, estimate in rule.metric.summarise(Columns(values, group[row[inside]])).items():
                         yield _row(metric, rule.name, subset, estimate, _counts(flags, self._gaps_in[subset]))
-            if self.repeats > 1:
-                yield from self._over_draws(subset)
+            if self._repeats:
+                yield from self._repeats.numbers(subset)
 
-    def _over_draws(self, subset: str) -> Iterator[dict[str, Any]]:
-        """`pass@N` (any draw right) and `majority@N` (the value most draws agree on), for rules that record `correct`.
 
-        Over the samples of which every draw has an answer; the others are gaps. A flag counts where any draw has it.
-        """
+@dataclass(slots=True)
+class _Whole:
+    """The samples of which every draw has an answer, under one rule: `row` says which sample each is."""
+
+    row: "array[int]" = field(default_factory=lambda: array("I"))
+    passed: bytearray = field(default_factory=bytearray)
+    agreed: "array[float]" = field(default_factory=lambda: array("d"))
+    flags: bytearray = field(default_factory=bytearray)
+    gaps: Counter[str] = field(default_factory=Counter)
+    """In each subset the samples that lack an answer."""
+
+
+class _Repeats:
+    """`pass@N` (any draw right) and `majority@N` (the value most draws agree on), for rules that record `correct`.
+
+    Over the samples of which every draw has an answer; the others are gaps. A flag counts where any draw has it. What was read is held
+    only until a sample's last draw is there: it may be the masks of a video.
+    """
+
+    def __init__(self, rules: Sequence[Rule], repeats: int) -> None:
+        self._repeats = repeats
+        self._rules = [(rule, _Whole()) for rule in rules]
+        self._draws: defaultdict[str, list[list[tuple[Scored, int]] | None]] = defaultdict(list)
+        self._group = array("q")
+        self._tagged: defaultdict[str, array[int]] = defaultdict(lambda: array("I"))
+
+    def add(self, sample: Sample, draw: list[tuple[Scored, int]] | None) -> None:
+        """Adds one draw: what each rule made of it, with its flags; None where no answer came."""
+        self._draws[sample.id].append(draw)
+        if len(self._draws[sample.id]) < self._repeats:
+            return
+        draws = self._draws.pop(sample.id)
+        answered = [draw for draw in draws if draw is not None]
+        row, subsets = len(self._group), (OVERALL, *sample.tags)
+        self._group.append(cluster(sample.group or sample.id))
+        for subset in subsets:
+            self._tagged[subset].append(row)
+        for place, (rule, whole) in enumerate(self._rules):
+            if "correct" not in rule.metric.measure(None, sample):
+                continue
+            if len(answered) < self._repeats:
+                whole.gaps.update(subsets)
+                continue
+            scored = [draw[place][0] for draw in answered]
+            agreed = rule.metric.measure(_majority([made.value for made in scored]), sample)
+            whole.row.append(row)
+            whole.passed.append(any(made.record["correct"] for made in scored))
+            whole.agreed.append(agreed["correct"])  # type: ignore[arg-type]  # a number: it is `correct`
+            whole.flags.append(functools.reduce(operator.or_, (draw[place][1] for draw in answered)))
+
+    def numbers(self, subset: str) -> Iterator[dict[str, Any]]:
+        """The flat rows of a subset."""
         import numpy as np
 
         from .stats import share
 
-        asked = [draws for _, draws in sorted(self._draws.items()) if subset == OVERALL or subset in draws.sample.tags]
-        for place, (rule, _) in enumerate(self._rules):
+        group = np.frombuffer(self._group, dtype=np.int64)
+        member = np.zeros(len(group), dtype=bool)
+        member[np.frombuffer(self._tagged.get(subset, array("I")), dtype=np.uint32)] = True
+        for rule, whole in self._rules:
             if rule.subsets is not None and subset not in rule.subsets:
                 continue
-            meant = [draws for draws in asked if "correct" in rule.metric.measure(None, draws.sample)]
-            if not meant:
+            row = np.frombuffer(whole.row, dtype=np.uint32)
+            inside = member[row]
+            if not inside.any() and not whole.gaps[subset]:
                 continue
-            counted = [draws for draws in meant if len(draws.flags) == self.repeats]
-            gaps = len(meant) - len(counted)
-            group = np.array([cluster(draws.sample.group or draws.sample.id) for draws in counted], dtype=np.int64)
-            flags = np.array(
-                [functools.reduce(operator.or_, (flags[place] for flags in draws.flags), 0) for draws in counted], dtype=np.uint8
-            )
-            passed = [any(made[place].record["correct"] for made in draws.scored) for draws in counted]
-            agreed = [
-                rule.metric.measure(_majority([made[place].value for made in draws.scored]), draws.sample)["correct"] for draws in counted
-            ]
-            for name, column in (("pass", passed), ("majority", agreed)):
-                yield _row(f"{name}@{self.repeats}", rule.name, subset, share(np.array(column), group), _counts(flags, gaps))
+            counts = _counts(np.frombuffer(whole.flags, dtype=np.uint8)[inside], whole.gaps[subset])
+            for name, column in (("pass", np.frombuffer(whole.passed, dtype=np.uint8)), ("majority", np.frombuffer(whole.agreed))):
+                yield _row(f"{name}@{self._repeats}", rule.name, subset, share(column[inside], group[row[inside]]), counts)
 
 
 def _column(column: "array[float] | list[Sequence[float]]") -> "np.ndarray[Any, Any]":

@@ -7,19 +7,22 @@ the wrong ones), `DATA` (a `Data`, or None) and `task(variant, data) -> Task`.
 
 import hashlib
 import importlib.util
+import logging
 import sys
 from array import array
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from .data import Data
 from .errors import UserError, did_you_mean
 from .geometry import Box, Mask
-from .interfaces import Grader, Rule
+from .interfaces import AnswerProtocol, Grader, Probe, Rule
 from .types import AnswerKind, Sample, sha256
+
+log = logging.getLogger("evalkit")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +57,9 @@ class Composite:
 
 Export = Callable[[Iterable[tuple[Sample, Mapping[str, Any]]], Path], list[Path]]
 """Writes the results files of a benchmark into a folder and returns their paths, from samples in the task's order, each with its
-row of predictions.jsonl (`text`, `answer`, `failure`, `missing`, `evidence`, `masks`, `verdicts`)."""
+row of predictions.jsonl (`text`, `answer`, `failure`, `missing`, `evidence`, `masks`, `verdicts`).
+
+A mask is COCO's {"size": [height, width], "counts": "..."}; of a video `masks` has a list for each object, of one mask a frame."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +105,12 @@ class Task:
         """Whether a rule reads boxes, so that the model's frame must be declared."""
         return any(rule.reads == "boxes" for rule in self.rules)
 
+    def equipped(self, asked: AnswerProtocol, probes: Sequence[Probe]) -> Self:
+        """The task with the rules of the protocol that asks it, and the graders and rules of the probes sent after it."""
+        graders = (*self.graders, *(probe.grader for probe in probes))
+        rules = (*self.rules, *asked.rules, *(rule for probe in probes for rule in probe.rules))
+        return replace(self, graders=graders, rules=rules)
+
 
 def homes() -> list[Path]:
     """The folders that hold task files: inside the wheel, else beside the package."""
@@ -132,6 +143,8 @@ def module(name: str) -> ModuleType:
 def load(path: Path, kind: str) -> ModuleType:
     """The module of a file of trusted code as the file now is; the same module while the file does not change.
 
+    The log says of a file that is not evalkit's own that it is run.
+
     Raises:
         UserError: the file does not load; `kind` says what it was to be.
     """
@@ -141,6 +154,8 @@ def load(path: Path, kind: str) -> ModuleType:
         spec = importlib.util.spec_from_file_location(key, path)
         if spec is None:
             raise UserError(f"expected a {kind} file of Python, got {path}: give it the ending .py")
+        if path.resolve().parent not in [home.resolve() for home in homes()]:
+            log.info("runs %s, with your rights", path)
         made = importlib.util.module_from_spec(spec)
         sys.modules[key] = made
         try:
@@ -171,13 +186,23 @@ def variants(name: str) -> tuple[str, ...]:
     return tuple(variant for variant in getattr(module(name), "VARIANTS", ()) if variant is not ...)
 
 
+def split_name(name: str) -> tuple[str, str]:
+    """The task or its file's path, and the variant, of a name as it is typed.
+
+    >>> split_name("vstar"), split_name("vsr:zeroshot"), split_name("at 12:30/own.py:hard"), split_name("at 12:30/own.py")
+    (('vstar', ''), ('vsr', 'zeroshot'), ('at 12:30/own.py', 'hard'), ('at 12:30/own.py', ''))
+    """
+    stem, colon, variant = name.rpartition(":")
+    return (stem, variant) if colon and not variant.endswith(".py") else (name, "")
+
+
 def find(name: str, data: Path | None = None) -> Task:
     """The task called `name`: `vstar`, `vsr:zeroshot`, `path/to/file.py`, `path/to/file.py:variant`.
 
     Raises:
         UserError: no such task or variant, or its file's `task` fails.
     """
-    stem, _, variant = name.partition(":")
+    stem, variant = split_name(name)
     known, file = variants(stem), module(stem)
     if variant and variant not in known and ... not in getattr(file, "VARIANTS", ()):
         raise UserError(f"no variant '{variant}' of task '{stem}'. " + (did_you_mean(variant, known) if known else "It has no variants."))
@@ -196,15 +221,21 @@ def checked(samples: Iterable[Sample], task: str) -> Iterator[Sample]:
     """The samples, each id once.
 
     Raises:
-        UserError: an id comes twice or is no text, or there is no sample at all.
+        UserError: an id comes twice or is no text, there is no sample at all, or the task stumbles over a row.
     """
     seen = _Seen()
-    for sample in samples:
-        if not isinstance(sample.id, str):
-            raise UserError(f"expected a str as sample id in task '{task}', got {sample.id!r} ({type(sample.id).__name__})")
-        if not seen.add(sample.id):
-            raise UserError(f"expected unique sample ids in task '{task}', got '{sample.id}' twice: fix the rows or the id")
-        yield sample
+    try:
+        for sample in samples:
+            if not isinstance(sample.id, str):
+                raise UserError(f"expected a str as sample id in task '{task}', got {sample.id!r} ({type(sample.id).__name__})")
+            if not seen.add(sample.id):
+                raise UserError(f"expected unique sample ids in task '{task}', got '{sample.id}' twice: fix the rows or the id")
+            yield sample
+    except (TypeError, AttributeError, ValueError, LookupError, ArithmeticError, RecursionError) as error:
+        raise UserError(
+            f"task '{task}' cannot read its rows after the first {seen.count}: {type(error).__name__}: {error}. "
+            "Fetch its data again; if that is whole, the task's file is at fault"
+        ) from error
     if not seen.count:
         raise UserError(f"task '{task}' gave no sample: is its data empty?")
 

@@ -111,6 +111,7 @@ Change = Crop | Resize | Draw | Still
 
 # ---------------------------------------------------------------- samples
 
+Region = Box | Point | Mask
 AnswerKind = Literal["choice", "yes_no", "count", "number", "text", "boxes", "points", "mask"]
 Phrasing = Literal["query", "sentence", "explanatory", "question", "description"]
 """UniPixel's annotation types: a noun phrase ("the red cup"), a sentence that asks for the mask, one that asks why too, a question to be
@@ -151,8 +152,8 @@ class Sample:
     """The option texts, in the order of their letters."""
     regions: tuple[Box, ...] = ()
     """Gold evidence, original pixels of the first image."""
-    given: tuple[Box | Point | Mask, ...] = ()
-    """Regions that are part of the question."""
+    given: tuple[Region | None, ...] = ()
+    """Regions that are part of the question, original pixels; of a video object by object and frame by frame, None where there is none."""
     tags: frozenset[str] = frozenset()
     """The subsets, besides `overall`, in which the sample counts."""
     group: str = ""
@@ -174,7 +175,7 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """How a reply is decoded. Every field is explicit: a checkpoint's generation_config changes nothing."""
+    """How a reply is decoded. Every field is explicit: a checkpoint's generation_config changes nothing unless it is asked to."""
 
     max_tokens: int = 1024
     temperature: float = 0.0
@@ -195,6 +196,8 @@ class Generate:
     messages: tuple[Message, ...]
     sampling: Sampling = Sampling()
     prefill: str = ""
+    regions: tuple[Region | None, ...] = ()
+    """A sample's `given` as values, for a model that takes them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -297,6 +300,8 @@ class ModelInfo:
     """False where the answers are a file already (a replay) and the store would only copy them."""
     details: Mapping[str, Any] = field(default_factory=dict, compare=False)
     """What the manifest says of it: engine, versions, dtype, device, attention implementation."""
+    takes_regions: bool = False
+    """Whether given regions reach it as values (`Generate.regions`); any other model is told of them in words."""
 
 
 # ---------------------------------------------------------------- predictions and records
@@ -352,9 +357,11 @@ class Prediction:
 
 @dataclass(frozen=True, slots=True)
 class Unparsed:
-    """What a parser returns instead of a value: the reason, never a stand-in value."""
+    """What a parser returns instead of a value: the reason why there is none."""
 
     reason: str
+    scored_as: Any = field(default=None, compare=False, repr=False)
+    """What the benchmark's authors score in its place, such as an empty mask; None: nothing. It is counted as unparsed all the same."""
 
 
 Record = Mapping[str, "float | Sequence[float]"]
@@ -405,6 +412,8 @@ def canonical(request: Request) -> dict[str, Any]:
     if isinstance(kind, Generate):
         s = kind.sampling
         form["prefill"] = kind.prefill
+        if kind.regions:
+            form["regions"] = [region and _prompt(region) for region in kind.regions]
         form["sampling"] = {"max_tokens": s.max_tokens, "repetition_penalty": s.repetition_penalty, "stop": list(s.stop)}
         if s.temperature > 0:  # greedy decoding draws nothing
             form["sampling"] |= {"temperature": s.temperature, "top_p": s.top_p, "top_k": s.top_k, "seed": s.seed}
@@ -415,8 +424,9 @@ def canonical(request: Request) -> dict[str, Any]:
     return form
 
 
-def _prompt(prompt: Box | Point | tuple[Box | Point, ...]) -> list[Any]:
-    return [type(prompt).__name__.lower(), *prompt] if isinstance(prompt, Box | Point) else [_prompt(part) for part in prompt]
+def _prompt(prompt: Region | tuple[Box | Point, ...]) -> list[Any]:
+    name = next((kind.__name__.lower() for kind in (Box, Point, Mask) if isinstance(prompt, kind)), "")
+    return [name, *prompt] if name else [_prompt(part) for part in prompt]  # type: ignore[arg-type]
 
 
 def _image(image: Image) -> dict[str, Any]:

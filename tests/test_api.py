@@ -9,8 +9,9 @@ import pytest
 from PIL import Image
 
 import evalkit
-from evalkit import api
-from evalkit.errors import Refused, UserError
+from evalkit import api, config, manifest
+from evalkit.config import RunConfig
+from evalkit.errors import DataError, Refused, UserError
 
 TASK = """
 from pathlib import Path
@@ -121,6 +122,35 @@ def test_a_run_is_scored_from_any_folder(place: Path, monkeypatch: pytest.Monkey
     assert api.score(place / summary.folder)[1] == []
 
 
+def test_paths_are_kept_from_the_root_whoever_wrote_them_where(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("models/lora", "models/words", "own"):
+        (place / name).mkdir(parents=True)
+    (place / "models" / "tuned.toml").write_text('source = "hub/id"\nadapter = "lora"\nprocessor = "words"\n')
+    (place / "models" / "plain.toml").write_text('source = "hub/id"\nadapter = "/lora"\nprocessor = "hub/words"\n')
+    monkeypatch.chdir(place)
+    tuned, plain = config.model("models/tuned.toml"), config.model("models/plain.toml")
+    kept = manifest.absolute(RunConfig(model="models/tuned.toml", adapter="own", processor="hub/words", suite="grit", reuse="own"))
+    monkeypatch.chdir("/")
+    assert tuned is not None
+    assert plain is not None
+    assert (tuned.adapter, tuned.processor) == (str(place / "models" / "lora"), str(place / "models" / "words"))
+    assert (plain.adapter, plain.processor) == ("/lora", "hub/words")
+    assert (kept.model, kept.adapter, kept.reuse) == (str(place / "models" / "tuned.toml"), str(place / "own"), str(place / "own"))
+    assert (kept.processor, kept.suite) == ("hub/words", "grit")
+
+
+@pytest.mark.parametrize("error", ["ValueError('no such frame')", "DataError('no such frame')"])
+def test_what_a_rule_raises_ends_the_run_in_its_words_and_leaves_no_numbers(place: Path, error: str) -> None:
+    rule = 'from evalkit.errors import DataError\n\n\ndef broken(p, s):\n    if s.id == "3":\n        raise ERROR\n    return p.answer\n'
+    text = TASK.replace("VARIANTS", rule.replace("ERROR", error) + "\n\nVARIANTS", 1).replace("lambda p, s: p.answer", "broken")
+    (place / "look.py").write_text(text)
+    with pytest.raises((ValueError, DataError), match=r"^no such frame"):
+        run(place)
+    [folder] = (place / "out").iterdir()
+    assert not (folder / "summary.json").exists()
+    assert not (folder / "records.jsonl").exists()
+
+
 def test_a_replay_that_changed_is_not_scored_again(place: Path) -> None:
     rows = place / "replies.jsonl"
     rows.write_text("".join(json.dumps({"sample": str(i), "text": str(10 + i)}) + "\n" for i in range(6)))
@@ -217,6 +247,29 @@ def task(variant, data):
     assert "data of mine is not what it was" in api.score(summary.folder, check=True)[1][0]
     with pytest.raises(UserError, match=r"expected rows.jsonl|expected a folder|found nothing"):
         evalkit.run("demo", str(place / "own.py"), data=str(place / "none"))
+
+
+def test_data_that_is_not_what_was_seen_whole_is_said_before_anything_is_asked_and_beside_the_numbers(
+    place: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    (place / "rows").mkdir()
+    (place / "rows" / "rows.jsonl").write_text("{}\n")
+    text = TASK.replace("DATA = None", 'DATA = Data(hub=(), files=("rows.jsonl",), licence="none", layout="rows.jsonl")')
+    text = text.replace("Accuracy, Image", "Accuracy, Data, Image").replace('("text",))', '("text",), data=DATA)')
+    (place / "look.py").write_text(text)
+    monkeypatch.setattr(config, "home", lambda: place)
+    config.lock("look", config.Locked("main", "f" * 64))
+    said = []
+    with caplog.at_level("INFO", "evalkit"):
+        summary = run(place, data=str(place / "rows"), progress=lambda outcome, tallies: said.append(caplog.text))
+    wrong = "expected the data of look that configs/data.lock has seen whole (ffffffffffff), got "
+    assert wrong in said[0]
+    assert summary.tasks[0]["notes"][0].startswith(wrong)
+    (place / "data.lock").unlink()
+    config.lock(
+        "look", config.Locked("main", json.loads((summary.folder / "manifest.json").read_text())["tasks"][0]["data"]["fingerprint"])
+    )
+    assert run(place, data=str(place / "rows")).tasks[0]["notes"] == []
 
 
 def test_an_int_and_a_float_of_one_worth_are_one_run(place: Path) -> None:

@@ -1,12 +1,17 @@
 """The command line as a stranger meets it: what it prints, what it returns, what it says to a mistake."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
 
+import click
 import pytest
 
+from evalkit.cli import group
+
+ROOT = Path(__file__).resolve().parents[1]
 ECHO = "class Echo:\n    frame = 'original'\n    def generate(self, messages, images):\n        return 'yes'\n"
 TASK = """
 from evalkit import Accuracy, Rule, Sample, Task, Wants
@@ -131,6 +136,18 @@ def test_show_prints_what_was_read_and_why_it_is_wrong(tmp_path: Path, echo: str
     assert "no sample 'nope'" in refused("show", folder, "--sample", "nope")
 
 
+def test_show_obeys_nothing_that_a_model_wrote(tmp_path: Path) -> None:
+    said = "\x1b[2J\x1b]0;owned\x07 one\ntwo \u202egnp \ud800 \x9b31m"
+    (tmp_path / "a.jsonl").write_text("".join(json.dumps({"sample": str(place), "text": said}) + "\n" for place in range(2)))
+    task = own_task(tmp_path, "*map(row, range(2))")
+    evalkit("run", "--model", f"replay:{tmp_path / 'a.jsonl'}", "--tasks", task, "--out", tmp_path / "out")
+    (folder,) = (tmp_path / "out").iterdir()
+    told = evalkit("show", folder)
+    assert told.returncode == 0, told.stderr
+    assert not set(told.stdout) & set("\x1b\x07\x9b\u202e\r")
+    assert "(U+001B)[2J(U+001B)]0;owned(U+0007) one ⏎ two (U+202E)gnp (U+D800) (U+009B)31m" in told.stdout
+
+
 def test_tasks_lists_each_with_its_rows_and_data() -> None:
     told = evalkit("tasks")
     assert told.returncode == 0
@@ -153,7 +170,7 @@ def test_tasks_lists_each_with_its_rows_and_data() -> None:
         (["run", "--model", "demo", "--tasks", "shapes", "--label", "x"], "--label key=value"),
         (["rn"], "Did you mean 'run'?"),
         (["score", "nowhere"], "expected a run's folder"),
-        (["table", "."], "found none"),
+        (["table", str(ROOT / "evalkit")], "found none"),
     ],
 )
 def test_a_mistake_is_answered_with_the_next_step(arguments: list[str], said: str) -> None:
@@ -229,3 +246,45 @@ def test_a_broken_image_is_a_gap_and_the_rest_is_scored(tmp_path: Path, echo: st
     assert told.returncode == 1
     assert "bad.png" in told.stderr
     assert "own      | overall" in told.stdout or "own" in told.stdout
+
+
+def options() -> set[str]:
+    """Every option of every command."""
+    context = click.Context(group)
+    commands = [group, *(group.get_command(context, name) for name in group.list_commands(context))]
+    return {name for command in commands if command for option in command.params for name in (*option.opts, *option.secondary_opts)}
+
+
+@pytest.mark.parametrize(
+    "pattern", ["*.md", "docs/*.md", "configs/**/*.toml", "evalkit/*.py", "evalkit/[!d]*/**/*.py", "tasks/*.py", "examples/*.py"]
+)
+def test_every_option_that_is_written_of_is_one(pattern: str) -> None:
+    """Save those of other programs, and of style sheets, where names begin so too."""
+    others = {"--help", "--strict", "--generate", "--head", "--address", "--force-reinstall", "--quick"}
+    unknown = {
+        f"{path.relative_to(ROOT)}: {option}"
+        for path in ROOT.glob(pattern)
+        for option in re.findall(r"(?<![\w<!|:(-])--[a-z][a-z-]+(?!:|[a-z-]*:)", path.read_text("utf-8"))
+        if option not in options() | others
+    }
+    assert not unknown
+
+
+def test_a_sample_whose_id_has_slashes_is_shown_by_its_id_and_with_its_task(tmp_path: Path, echo: str) -> None:
+    task = own_task(tmp_path, 'replace(row(0), id="OCR/1.png/0")')
+    task.write_text("from dataclasses import replace\n" + task.read_text())
+    assert evalkit("run", "--model", echo, "--tasks", task, "--out", tmp_path / "out").returncode == 0
+    [folder] = (tmp_path / "out").iterdir()
+    for name in ("OCR/1.png/0", "own/OCR/1.png/0"):
+        assert "own/OCR/1.png/0" in evalkit("show", folder, "--sample", name).stdout
+    assert "no sample '0'" in refused("show", folder, "--sample", "0")
+
+
+def test_the_pixels_that_are_asked_for_are_kept_with_the_run(tmp_path: Path) -> None:
+    told = evalkit("run", "--model", "oracle", "--tasks", "shapes", "--limit", 2, "--max-pixels", 5000, "--out", tmp_path)
+    assert told.returncode == 0, told.stderr
+    [folder] = tmp_path.iterdir()
+    assert json.loads((folder / "manifest.json").read_text())["options"]["max_pixels"] == 5000
+    assert "expected --max-pixels of at least 9" in refused(
+        "run", "--model", "oracle", "--tasks", "shapes", "--min-pixels", 9, "--max-pixels", 5, "--out", tmp_path
+    )

@@ -33,11 +33,14 @@ BEST = {
     "j_and_f": 1.0,
     "j": 1.0,
     "f": 1.0,
+    "pixel_f1": 1.0,
+    "j_and_pixel_f1": 1.0,
     "pixel_accuracy": 1.0,
     "robustness": 1.0,
     "coverage": 1.0,
 }
 """The best value of the estimates that a headline or its like may be."""
+OF_MASKS = {"giou", "ciou", "j", "f", "j_and_f", "pixel_f1", "j_and_pixel_f1", "coverage"}
 
 OWN = '''"""A task of a stranger's."""
 from evalkit import Accuracy, Rule, Sample, Task, Unparsed, Wants, parsers
@@ -69,7 +72,10 @@ def test_every_task_that_reads_data_has_a_golden_file() -> None:
 
 @pytest.fixture(params=GOLDEN)
 def run(request: pytest.FixtureRequest, golden_data: Callable[[Path], Path], tmp_path: Path) -> Run:
-    """Runs a built-in answerer over a task's golden data and returns the flat rows of its strict rules, of all where it has none."""
+    """Runs a built-in answerer over a task's golden data and returns the flat rows of its strict rules, of all where it has none.
+
+    What is measured of masks is among them, by whatever rule: PixelQA's strict rule reads the letter alone.
+    """
     golden = GOLDEN[request.param]
     name = json.loads(golden.read_text(encoding="utf-8").splitlines()[0])["task"]
     data = golden_data(golden)
@@ -78,8 +84,11 @@ def run(request: pytest.FixtureRequest, golden_data: Callable[[Path], Path], tmp
         judge = {"judge": model} if tasks.find(name, data).graders else {}
         summary = evalkit.run(model, name, data=str(data), out=tmp_path / "out", allow_incomplete=True, **judge)
         assert summary.complete
-        strict = [row for row in summary.numbers if row["rule"] == "strict"]
-        return strict or [row for row in summary.numbers if row["rule"] != "majority"]
+        strict = {row["metric"] for row in summary.numbers if row["rule"] == "strict"}
+        of_masks = [row for row in summary.numbers if row["metric"] in OF_MASKS - strict]
+        return [row for row in summary.numbers if row["rule"] == "strict"] + of_masks or [
+            row for row in summary.numbers if row["rule"] != "majority"
+        ]
 
     return answered
 
@@ -96,6 +105,20 @@ def test_the_mute_says_nothing_and_scores_nothing(run: Run) -> None:
     rows = [row for row in run("mute") if row["metric"] in BEST and row["n"]]
     assert rows
     assert [row for row in rows if row["value"] or row["unparsed"] < row["n"]] == []
+
+
+@pytest.mark.parametrize("stem", GOLDEN)
+def test_every_protocol_asks_every_task_and_a_replay_needs_no_images(stem: str, golden_data: Callable[[Path], Path]) -> None:
+    """`likelihood` compares options, and refuses a sample without."""
+    head = json.loads(GOLDEN[stem].read_text(encoding="utf-8").splitlines()[0])
+    replay = ModelInfo("replay", "replay", reads_images=False)
+    for sample in tasks.find(head["task"], golden_data(GOLDEN[stem])).samples():
+        for name in set(protocols.names()) - {"likelihood"}:
+            conversation = protocols.find(name).converse(sample, replay)
+            next(conversation)
+            with pytest.raises(StopIteration) as end:
+                conversation.send(Response("nothing"))
+            assert end.value.value.text == "nothing"
 
 
 def test_a_file_of_ones_own_is_put_to_the_same_test(tmp_path: Path) -> None:

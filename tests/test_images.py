@@ -1,13 +1,18 @@
 """Images that are drawn on: where the outline is, to the pixel, and what stays as it was."""
 
 import io
+import os
+import tracemalloc
+import zipfile
+from pathlib import Path
 
 import numpy as np
 import PIL.Image
 import pytest
 
+from evalkit.errors import ImageError
 from evalkit.geometry import Box, Size
-from evalkit.images import OUTLINE, decode, resolve
+from evalkit.images import LARGEST, OUTLINE, decode, image_in, resolve
 from evalkit.types import Draw, Image
 
 GRAY = (90, 90, 90)
@@ -78,3 +83,91 @@ def test_a_drawn_image_has_its_parents_size_and_a_digest_of_its_own(boxes: tuple
     other = resolve(gray(60, 40).derive(Draw((Box(1, 2, 3, 5),))))
     assert image.size == Size(60, 40)
     assert len({image.digest, parent.digest, other.digest}) == 3
+
+
+# ---------------------------------------------------------------- files and archives of strangers
+
+
+def packed(folder: Path, way: int, data: bytes, name: str = "a.png") -> bytearray:
+    """Writes images.zip and returns its bytes."""
+    with zipfile.ZipFile(folder / "images.zip", "w", way) as archive:
+        archive.writestr(name, data)
+    return bytearray((folder / "images.zip").read_bytes())
+
+
+def ended(image: Image) -> str:
+    """The mode of the pixels, or the error's words."""
+    try:
+        return decode(image).mode
+    except ImageError as error:
+        return str(error)
+
+
+@pytest.mark.parametrize("way", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_an_archive_with_a_changed_byte_gives_the_image_or_an_error_that_names_it(tmp_path: Path, way: int) -> None:
+    source = gray(64, 48).source
+    assert isinstance(source, bytes)
+    whole = packed(tmp_path, way, source)
+    assert resolve(image_in(tmp_path, "a.png")).size == Size(64, 48)
+    failed = 0
+    for place in range(len(whole)):
+        changed = bytearray(whole)
+        changed[place] ^= 0x55
+        (tmp_path / "images.zip").write_bytes(changed)
+        os.utime(tmp_path / "images.zip", ns=(place, place))
+        said = ended(image_in(tmp_path, "a.png"))
+        assert said == "RGB" or "images.zip, a.png" in said
+        failed += said != "RGB"
+    assert failed > len(whole) // 4
+
+
+def test_an_encrypted_member_is_an_error(tmp_path: Path) -> None:
+    data = packed(tmp_path, zipfile.ZIP_STORED, b"x")
+    data[6] |= 1
+    data[data.rindex(b"PK\x01\x02") + 8] |= 1
+    (tmp_path / "images.zip").write_bytes(data)
+    with pytest.raises(ImageError, match=r"images\.zip, a\.png cannot be read: .*encrypted"):
+        resolve(image_in(tmp_path, "a.png"))
+
+
+def test_a_member_that_says_it_is_huge_is_refused_before_it_is_read(tmp_path: Path) -> None:
+    data = packed(tmp_path, zipfile.ZIP_DEFLATED, bytes(100_000))
+    place = data.rindex(b"PK\x01\x02") + 24
+    data[place : place + 4] = (LARGEST + 1).to_bytes(4, "little")
+    (tmp_path / "images.zip").write_bytes(data)
+    with pytest.raises(ImageError, match=r"expected at most 1,073,741,824 bytes, got 1,073,741,825"):
+        resolve(image_in(tmp_path, "a.png"))
+
+
+@pytest.mark.parametrize("name", ["../a.png", "/a.png", "x" * 3000])
+def test_nothing_of_an_archive_is_written_wherever_its_names_lead(tmp_path: Path, name: str) -> None:
+    folder = tmp_path / "data"
+    folder.mkdir()
+    packed(folder, zipfile.ZIP_STORED, b"no image", name)
+    with pytest.raises(ImageError):
+        resolve(image_in(folder, name))
+    assert [path.name for path in tmp_path.rglob("*")] == ["data", "images.zip"]
+
+
+@pytest.mark.parametrize("name", ["/dev/zero", "pipe", "a\0b", "x" * 300, "sparse"])
+def test_a_name_that_leads_to_no_file_or_to_one_too_large_is_an_error_at_once(tmp_path: Path, name: str) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with (tmp_path / "sparse").open("wb") as file:
+        file.truncate(LARGEST + 1)
+    tracemalloc.start()
+    with pytest.raises(ImageError, match="cannot be read"):
+        resolve(Image(tmp_path / name))
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert most < 1 << 24
+
+
+def test_wide_pixels_and_clear_ones_are_what_they_were() -> None:
+    """16-bit levels from end to end, and half a transparent red over white."""
+    levels = np.array([[0, 128, 257, 32768, 65535]], dtype=np.uint16)
+    file = io.BytesIO()
+    PIL.Image.fromarray(levels).save(file, "PNG")
+    assert np.asarray(decode(Image(file.getvalue())))[0, :, 0].tolist() == [0, 0, 1, 128, 255]
+    file = io.BytesIO()
+    PIL.Image.new("RGBA", (1, 1), (255, 0, 0, 128)).save(file, "PNG")
+    assert np.asarray(decode(Image(file.getvalue(), upright=True)))[0, 0].tolist() == [255, 127, 127]

@@ -38,6 +38,19 @@ def samples():
         question = "red " * 5_000 if i == 7 else f"Is there a red circle? Write the numbers from {{i}} on."
         yield Sample(str(i), question, question, (), Wants("yes_no"), "yes")
 """
+SLOW = '''
+import time
+
+
+class Slow:
+    """Takes its time, and refuses what is too long for it."""
+
+    def generate(self, messages, images):
+        if "red red" in messages[-1]["content"][-1]["text"]:
+            raise RuntimeError("too long")
+        time.sleep(0.1)
+        return "yes"
+'''
 
 
 class Command:
@@ -65,6 +78,8 @@ class Command:
             except ProcessLookupError:
                 continue
         self.process.wait()
+        assert self.process.stderr
+        self.process.stderr.close()
 
     def children(self) -> list[int]:
         """The living processes of this run but the first."""
@@ -200,6 +215,22 @@ def test_openai(tmp_path: Path, server: Server) -> None:
     with command:
         command.ends(known)
     assert len(server.arrived) - asked == ROWS - known
+
+
+def test_replicas(tmp_path: Path) -> None:
+    """Ray's own processes end too."""
+    pytest.importorskip("ray")
+    (tmp_path / "slow.py").write_text(SLOW)
+    command = Command(tmp_path, "--model", f"plugin:{tmp_path / 'slow.py'}:Slow", "--replicas", 2)
+    with command:
+        command.until(answering(command))
+        assert any("raylet" in _words(child) for child in command.children())
+        command.to_all(signal.SIGINT)
+        command.stops()
+    known = command.stored()
+    assert known < ROWS - 1
+    with command:
+        command.ends(known)
 
 
 def _words(number: int) -> str:

@@ -159,6 +159,6 @@ def test_another_runs_answers_are_used_where_the_request_is_the_same(place: Path
     assert run(place, "first", "--limit", "30").returncode == 0
     first = len(asked(place))
     assert 30 <= first < 120
-    told = run(place, "second", "--from", str(only_folder(place / "first")))
+    told = run(place, "second", "--reuse", str(only_folder(place / "first")))
     assert told.returncode == 0
     assert len(asked(place)) == 120

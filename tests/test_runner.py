@@ -1,12 +1,16 @@
 """The window is bounded, never drains between tasks, and a conversation's turns go to their roles."""
 
 import asyncio
+import signal
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from evalkit import runner
 from evalkit.engines.scripted import Scripted
 from evalkit.errors import DataError, Gap, Refused
 from evalkit.protocols import find
@@ -114,6 +118,17 @@ def test_a_gap_ends_one_conversation_and_no_other() -> None:
     assert [o.gap for o in ended.values() if o.sample.id != "3"] == [""] * 9
 
 
+def test_an_engine_that_lets_go_of_a_request_leaves_a_gap_and_no_hole() -> None:
+    def reply(request: Request) -> str:
+        if request.sample == "a/3":
+            raise asyncio.CancelledError
+        return "fine"
+
+    ended = outcomes([Job("a", map(sample, range(10)), find("direct"))], {"model": Scripted(reply, INFO)}, window=2)
+    assert sorted(o.sample.id for o in ended) == sorted(map(str, range(10)))
+    assert [(o.sample.id, o.gap) for o in ended if o.prediction is None] == [("3", "the engine cancelled the request")]
+
+
 def test_an_error_in_the_data_stops_the_run_with_its_own_words() -> None:
     def samples() -> Iterator[Sample]:
         yield sample(0)
@@ -139,3 +154,79 @@ def test_a_graders_verdict_is_part_of_the_prediction(tmp_path: Path) -> None:
     (ended,) = outcomes(jobs, {"model": Scripted(lambda request: "hi", INFO), "judge": judge})
     assert ended.prediction is not None
     assert ended.prediction.verdicts == {"praise": "GOOD: HI"}
+
+
+class Counting:
+    """Answers at once, and knows how often."""
+
+    info = INFO
+
+    def __init__(self) -> None:
+        self.answered = 0
+
+    async def answer(self, request: Request) -> Response:
+        self.answered += 1
+        return Response(request.sample)
+
+
+def test_no_answer_waits_while_a_metric_counts() -> None:
+    engine, ended = Counting(), list[str]()
+
+    def count(outcome: Outcome) -> None:
+        end = time.monotonic() + 60
+        while engine.answered < 20 and time.monotonic() < end:
+            time.sleep(0.005)
+        assert engine.answered >= 20
+        ended.append(outcome.sample.id)
+
+    run([Job("a", map(sample, range(30)), find("direct"))], {"model": engine}, lambda task, item: None, count, 4)
+    assert sorted(ended, key=int) == [str(i) for i in range(30)]
+
+
+def test_what_waits_for_a_slow_metric_is_bounded() -> None:
+    engine, threads = Counting(), set[str]()
+
+    def count(outcome: Outcome) -> None:
+        if not threads:
+            before = -1
+            while engine.answered > before:
+                before = engine.answered
+                time.sleep(0.2)
+            assert before < 300
+        threads.add(threading.current_thread().name)
+
+    run([Job("a", map(sample, range(2000)), find("direct"))], {"model": engine}, lambda task, item: None, count, 8)
+    assert engine.answered == 2000
+    assert len(threads) == 1
+
+
+@pytest.mark.parametrize(("error", "told"), [(DataError("no gold"), DataError), (ValueError("no gold"), ValueError)])
+def test_what_a_rule_raises_ends_the_run_with_its_own_words(error: Exception, told: type[Exception]) -> None:
+    seen: list[str] = []
+
+    def count(outcome: Outcome) -> None:
+        seen.append(outcome.sample.id)
+        if len(seen) == 3:
+            raise error
+
+    with pytest.raises(told, match=r"^no gold$"):
+        run([Job("a", map(sample, range(5000)), find("direct"))], {"model": Counting()}, lambda task, item: None, count, 8)
+    assert len(seen) == 3
+
+
+def test_a_rule_that_runs_out_of_an_iterator_does_not_hang_the_run() -> None:
+    with pytest.raises(RuntimeError, match="StopIteration while a/0 was scored"):
+        run([Job("a", map(sample, range(5)), find("direct"))], {"model": Counting()}, lambda *_: None, lambda _: next(iter(())), 1)
+
+
+def test_a_second_interrupt_leaves_the_end_that_the_first_began_in_peace(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Unless that takes long."""
+    handed_on: list[int] = []
+    handle = runner._patient(lambda number, frame: handed_on.append(number))
+    handle(signal.SIGINT, None)
+    handle(signal.SIGINT, None)
+    assert handed_on == [signal.SIGINT]
+    monkeypatch.setattr(runner, "WINDING_UP", -1.0)
+    with pytest.raises(KeyboardInterrupt):
+        handle(signal.SIGINT, None)
+    assert handed_on == [signal.SIGINT]

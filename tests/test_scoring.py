@@ -1,7 +1,10 @@
 """What stands beside a score is counted rule by rule, and no order of arrival changes a number."""
 
+import gc
 import random
+import weakref
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -94,6 +97,35 @@ def test_with_repeats_only_samples_with_every_draw_count_for_pass_and_majority()
     assert (majority["value"], majority["n"]) == (0.5, 2)
     assert found["pass@3", "strict", "odd"]["value"] == 0.0
     assert found["accuracy", "strict", "overall"]["n"] == 8
+
+
+class Mask(list[int]):
+    """A list that can be referred to weakly."""
+
+
+def test_with_repeats_nothing_that_was_read_is_held_once_all_draws_of_a_sample_are_there() -> None:
+    read: list[weakref.ref[Mask]] = []
+
+    def masks(prediction: Prediction, item: Sample) -> Mask:
+        made = Mask([int(item.id)])
+        read.append(weakref.ref(made))
+        return made
+
+    tally = Tally(asked((Rule("strict", masks, Accuracy()),)), repeats=2)
+    targets = []
+    for i in range(20):
+        one = Sample(str(i), "q", "q", (), Wants("mask"), Mask([i]), tags=frozenset({"even" if i % 2 else "odd"}))
+        targets.append(weakref.ref(one.target))
+        tally.add(one, Prediction("", None))
+        if i % 5:
+            tally.add(one, Prediction("", None))
+        else:
+            tally.gap(one, 1, "time-out")
+    del one
+    gc.collect()
+    assert [held() for held in (*read, *targets) if held() is not None] == []
+    found = rows(tally)["pass@2", "strict", "overall"]
+    assert (found["value"], found["n"], found["gaps"]) == (1.0, 16, 4)
 
 
 class Half(Accuracy):
@@ -276,6 +308,66 @@ def test_there_is_no_floor_where_answers_are_no_words_or_no_accuracy_is_given() 
     tally.add(boxed, Prediction("yes", "yes"))
     assert ("accuracy_floor", "majority", "overall") not in rows(tally)
     assert all(row["metric"] == "total" for row in answered(asked((Rule("strict", strict, Total()),)), {"even": ["yes"]}).numbers())
+
+
+@dataclass(frozen=True)
+class Masks:
+    """What is read of a video: dear to measure."""
+
+    frames: tuple[Any, ...]
+
+
+@dataclass(frozen=True)
+class Dear:
+    """Notes what it measures."""
+
+    name: str = "dear"
+    log: Any = None
+
+    def measure(self, value: Any | None, item: Sample) -> Record:
+        self.log.append(value)
+        return {"dear": float(len(value.frames) if isinstance(value, Masks) else 0)}
+
+    def summarise(self, records: Columns) -> Mapping[str, Estimate]:
+        return {self.name: Estimate(float(records.values["dear"].sum()), None, None, None, len(records))}
+
+
+def test_what_several_rules_read_and_measure_alike_is_read_and_measured_once() -> None:
+    read: list[str] = []
+    measured: list[Any] = []
+
+    def masks(prediction: Prediction, item: Sample) -> Masks:
+        read.append(item.id)
+        return Masks(tuple(prediction.text))
+
+    def whole(prediction: Prediction, item: Sample) -> Masks | Unparsed:
+        return Masks(tuple(prediction.text)) if prediction.text != "short" else Unparsed("too few")
+
+    rules = (
+        Rule("official", masks, Dear(log=measured)),
+        Rule("again", masks, Dear(log=measured), subsets=("even",)),
+        Rule("strict", whole, Dear(log=measured)),
+        Rule("other", masks, Dear("other", log=measured)),
+    )
+    tally = Tally(asked(rules))
+    tally.add(sample(0), Prediction("masks", None))
+    assert (read, measured) == (["0"], [Masks(tuple("masks"))] * 2)
+    measured.clear()
+    tally.add(sample(1), Prediction("short", None))
+    assert (read, measured) == (["0", "1"], [Masks(tuple("short")), None, Masks(tuple("short"))])
+    assert {row["rule"]: row["value"] for row in tally.numbers() if row["subset"] == "overall"} == {
+        "official": 10,
+        "strict": 5,
+        "other": 10,
+    }
+
+
+def test_equal_values_that_are_not_alike_are_measured_each() -> None:
+    measured: list[Any] = []
+    values: tuple[Any, ...] = (1, True, 1.0, Masks((np.zeros(2),)), Masks((np.zeros(2),)))
+    rules = tuple(Rule(str(place), lambda p, s, value=value: value, Dear(log=measured)) for place, value in enumerate(values))
+    Tally(asked(rules)).add(sample(0), Prediction("", None))
+    assert [type(value) for value in measured] == [int, bool, float, Masks, Masks]
 
 
 class Never(Accuracy):

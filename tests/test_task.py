@@ -1,5 +1,8 @@
 """Task files and sample ids: what is wrong is said in one sentence that names the file, the task or the id."""
 
+import logging
+import subprocess
+import sys
 import textwrap
 import tracemalloc
 from collections.abc import Callable, Iterator
@@ -61,11 +64,47 @@ def test_a_file_that_changed_is_loaded_again_and_one_that_did_not_is_the_same_mo
     assert tasks.find(str(path)).name == "two"
 
 
+def test_the_log_says_once_that_a_file_of_ones_own_is_run_and_nothing_of_evalkit_s(
+    write: Write, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write(TASK.format("'logged'"))
+    caplog.set_level(logging.INFO, "evalkit")
+    for name in [name for name in sys.modules if name.startswith("evalkit_task_")]:  # loaded before, they would not be again
+        monkeypatch.delitem(sys.modules, name)
+    for name in (str(path), str(path), *tasks.names()):
+        tasks.module(name)
+    assert caplog.messages == [f"runs {path}, with your rights"]
+
+
+def test_a_file_is_said_to_be_run_before_it_is(write: Write, caplog: pytest.LogCaptureFixture) -> None:
+    path = write("raise RuntimeError('stopped')")
+    caplog.set_level(logging.INFO, "evalkit")
+    with pytest.raises(UserError, match=r"mine\.py does not load: RuntimeError: stopped"):
+        tasks.module(str(path))
+    assert caplog.messages == [f"runs {path}, with your rights"]
+
+
+def test_the_terminal_says_that_a_file_of_ones_own_is_run(write: Write, tmp_path: Path) -> None:
+    path = write(TASK.format("'own'"))
+    words = [sys.executable, "-m", "evalkit", "run", "--model", "mute", "--tasks", str(path), "--out", str(tmp_path / "runs")]
+    said = subprocess.run(words, capture_output=True, text=True, check=False).stderr
+    assert said.splitlines()[0] == f"runs {path}, with your rights"
+    assert "task 'own' has no rule" in said
+
+
 def test_variants_that_end_in_an_ellipsis_are_tasks_own_to_judge(write: Write) -> None:
     path = write("VARIANTS = ('ten', ...)\n" + TASK.format("variant"))
     assert tasks.variants(str(path)) == ("ten",)
     assert tasks.find(str(path)).name == "ten"
     assert tasks.find(f"{path}:twenty").name == "twenty"
+
+
+def test_a_path_may_hold_a_colon(tmp_path: Path) -> None:
+    path = tmp_path / "at 12:30" / "own.py"
+    path.parent.mkdir()
+    path.write_text("from evalkit import Task\nVARIANTS = ('ten', 'two')\n" + TASK.format("variant"))
+    assert tasks.find(str(path)).name == "ten"
+    assert tasks.find(f"{path}:two").name == "two"
 
 
 def test_variants_without_an_ellipsis_are_all_there_are(write: Write) -> None:

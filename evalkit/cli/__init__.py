@@ -6,6 +6,7 @@ import signal
 import sys
 from contextlib import suppress
 from importlib import import_module
+from io import TextIOWrapper
 from types import FrameType
 from typing import NoReturn
 
@@ -15,10 +16,13 @@ COMMANDS = {
     "run": "Evaluate a model on tasks.",
     "tasks": "List the tasks, with rows, kinds, rules and where their data is.",
     "show": "Show samples of a run: question, reply, what was read, right or wrong.",
+    "view": "Look at runs in a browser: images with boxes and masks, conversations, scores.",
     "score": "Score a run's answers again, without the model.",
     "table": "Print the numbers of runs as one table.",
+    "gate": "Say whether a new run is worse than a base, and on what.",
     "plot": "Draw a figure of runs: curves, overlaps, subsets, tools, boxes and counts, attention.",
     "export": "Write a run's replies in a benchmark's own results format.",
+    "push": "Send a run's numbers to Weights & Biases, or to a model card on the hub.",
     "parity": "Run the same tasks on two engines and compare reply by reply.",
     "data": "Say where a task's data is, whether it is whole, and fetch it.",
 }
@@ -66,6 +70,9 @@ def main() -> None:
     for number in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) is signal.SIG_DFL:  # else it is ignored on purpose, as by nohup
             signal.signal(number, _stop)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):  # what a terminal cannot show is written out
+            stream.reconfigure(errors="backslashreplace")
     try:
         sys.exit(group.main(standalone_mode=False) or 0)
     except click.exceptions.Exit as end:
@@ -74,7 +81,7 @@ def main() -> None:
         error.show()
         sys.exit(2)
     except (click.Abort, KeyboardInterrupt):
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # what is left to do takes no time, and ends what others started
+        _hear_no_more()
         _leave("\nStopped. Every answer that came is kept: the same command goes on from here.", 130)
     except UserError as error:
         _leave(f"evalkit: {error}", 2)
@@ -88,6 +95,13 @@ def _stop(number: int, frame: FrameType | None) -> None:
     """Does what Ctrl-C does, whoever handles that at the moment; asyncio, say, ends its tasks first."""
     handler = signal.getsignal(signal.SIGINT)
     (handler if callable(handler) else signal.default_int_handler)(number, frame)
+
+
+def _hear_no_more() -> None:
+    """From here on Ctrl-C changes nothing: what is left to do takes no time, and ends what others started."""
+    while signal.getsignal(signal.SIGINT) != signal.SIG_IGN:
+        with suppress(KeyboardInterrupt):  # one more, just now
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _leave(message: str, code: int) -> NoReturn:

@@ -4,6 +4,7 @@ import glob
 import logging
 import os
 import re
+import shlex
 import sys
 import time
 from collections.abc import Sequence
@@ -21,12 +22,17 @@ from ..errors import UserError
     "--model",
     "-m",
     help="A directory, a hub id, openai:NAME, replay:PATH, plugin:FILE:CLASS, a name in configs/models (demo) or a .toml like those; "
-    "several with commas between, or as a pattern in quotes: 'ckpts/*'.",
+    "several with commas between, or as a pattern in quotes: 'ckpts/*'. plugin:FILE runs FILE with your rights: read a stranger's first.",
 )
 @click.option(
     "--suite", "-s", help="A paper's table to fill: grit, pixel_reasoner, satori, unipixel, core or a .toml; options replace its values."
 )
-@click.option("--tasks", "-t", help="Tasks, comma between: vstar,vsr:zeroshot,path/to/file.py. `evalkit tasks` lists them.")
+@click.option(
+    "--tasks",
+    "-t",
+    help="Tasks, comma between: vstar,vsr:zeroshot,path/to/file.py. `evalkit tasks` lists them. A file is run with your rights: "
+    "read a stranger's first.",
+)
 @click.option(
     "--protocol",
     "-p",
@@ -41,7 +47,11 @@ from ..errors import UserError
 @click.option("--ray-address", help="A Ray cluster to join, such as auto.  [default: one is started on this machine]")
 @click.option("--base-url", help="Where the server of openai:NAME is, such as http://localhost:8000/v1.  [default: OpenAI's]")
 @click.option("--system", help="A system message, for openai:NAME.")
-@click.option("--max-cost", type=float, help="Stop asking a server when so much is spent (prices: --engine-args price_in=, price_out=).")
+@click.option(
+    "--max-cost",
+    type=float,
+    help="Stop asking a server when so much is spent, in the currency of its prices a million tokens: --engine-args price_in=, price_out=.",
+)
 @click.option("--max-time", type=float, help="Stop asking a server after so many seconds; the same command goes on.")
 @click.option("--judge", help="The model that judges answers, where a task needs one.")
 @click.option(
@@ -59,6 +69,8 @@ from ..errors import UserError
 @click.option("--data", help="A folder with the data, or task=DIR,task=DIR.")
 @click.option("--out", help="Where run folders go.  [default: results/runs]")
 @click.option("--batch-size", type=int, help="Requests a batch of the transformers engine; changes no answer.  [default: 16]")
+@click.option("--min-pixels", type=int, help="Show an image in at least so many pixels, in place of the protocol's own bound.")
+@click.option("--max-pixels", type=int, help="Show an image in at most so many pixels, in place of the protocol's own bound.")
 @click.option("--max-new-tokens", type=int, help="In place of the protocol's own limit.")
 @click.option("--temperature", type=float, help="In place of the protocol's own; 0 is greedy.")
 @click.option("--top-p", type=float, help="In place of the protocol's own.")
@@ -72,13 +84,25 @@ from ..errors import UserError
 @click.option("--dtype", help="float32, bfloat16, float16.  [default: float32 on CPU, the checkpoint's own on a GPU]")
 @click.option("--device", help="cpu, cuda, cuda:1, mps.  [default: a GPU where there is one]")
 @click.option("--frame", help="In what the model writes boxes: original, seen, unit, thousand.")
-@click.option("--trust-remote-code", is_flag=True, default=None, help="Run code that the checkpoint ships. Only for checkpoints you trust.")
+@click.option(
+    "--trust-remote-code",
+    is_flag=True,
+    default=None,
+    help="Run code, or load pickled weights, that the checkpoint ships. Only for checkpoints you trust.",
+)
 @click.option("--config", type=click.Path(path_type=Path), help="A TOML file of these options, spelt with _ for -.")
-@click.option("--from", "reuse", help="An earlier run's folder, whose answers are used where they are to the same request.")
-def command(config: Path | None, **given: Any) -> int:
+@click.option("--reuse", help="An earlier run's folder, whose answers are used where they are to the same request.")
+@click.option(
+    "--from",
+    "first",
+    type=click.Path(path_type=Path),
+    help="A run's folder: make that run again as its manifest says, asking anew, and compare the two. Options given besides replace its.",
+)
+def command(config: Path | None, first: Path | None, **given: Any) -> int:
     """Evaluate a model on tasks. The same command again finds the same folder and asks only what is missing.
 
-    Exit code: 0 complete, 1 some samples have no answer (run again), 2 something to mend, 130 stopped (run again).
+    Exit code: 0 complete, 1 some samples have no answer (run again), 2 something to mend, 130 stopped (run again); with --from also
+    3: complete, and not the same.
     """
     from ..config import RunConfig, read
 
@@ -87,17 +111,22 @@ def command(config: Path | None, **given: Any) -> int:
         loaded = read(RunConfig, config)
         options = {spec.name: getattr(loaded, spec.name) for spec in fields(RunConfig) if getattr(loaded, spec.name) != spec.default}
     options |= {name: value for name, value in given.items() if value is not None and value != ()}
-    if not options.get("model") or not (options.get("tasks") or options.get("suite")):
+    whole = options.get("model") and (options.get("tasks") or options.get("suite"))
+    if first and whole:
+        raise UserError("--from makes a run again, so model and tasks are its own. To use its answers in another run: --reuse RUN")
+    if not whole and not first:
         raise UserError("expected --model M and --tasks A,B or --suite S. For a first try: evalkit run --model demo --tasks shapes")
     options["cache"] = options.get("cache") or click.get_app_dir("evalkit")
-    models = named(options.pop("model"))
     _say_what_is_logged()
+    if first:
+        return _again(first, options)
+    models = named(options.pop("model"))
     if len(models) == 1:
         summary = _evaluated(models[0], options)
         click.echo(summary.table())
         _say_what_is_missing(summary)
         click.echo(f"\n{summary.folder}")
-        _say_how_to_compare([summary], options)
+        _say_what_next([summary], options)
         return 0 if summary.complete else 1
     return _each(models, options)
 
@@ -142,13 +171,37 @@ def _evaluated(model: str, options: dict[str, Any]) -> Any:
         progress.close()
 
 
+def _again(first: Path, options: dict[str, Any]) -> int:
+    """Makes a run again, says how the two compare, and returns the exit code.
+
+    Raises:
+        UserError: there is no run there, or it cannot be made again.
+    """
+    from ..folder import RunFolder
+    from ..report.rerun import compare, plan, told
+    from ..report.runs import opened
+
+    run = opened([RunFolder.at(first).path])[0]
+    planned = plan(run, options)
+    for line in (*planned.replaced, *(f"note: {caution}" for caution in planned.cautions)):
+        click.echo(line, err=True)
+    summary = _evaluated(planned.model, planned.options)
+    click.echo(summary.table())
+    _say_what_is_missing(summary)
+    click.echo(f"\n{summary.folder}, which makes {first} again:")
+    found = compare(run, opened([summary.folder])[0])
+    click.echo("\n".join(told(found)))
+    return 1 if not summary.complete else 0 if found.same else 3
+
+
 def _each(models: Sequence[str], options: dict[str, Any]) -> int:
     """Evaluates the models one after the other, prints one table of their headlines, and returns the exit code.
 
     Raises:
         UserError: the first two fail for the very same reason, which then lies in the options.
     """
-    from ..report.table import side_by_side
+    from ..report import markdown, side_by_side
+    from ..report.runs import opened
 
     summaries: list[Any] = []
     failed: dict[str, str] = {}
@@ -164,29 +217,33 @@ def _each(models: Sequence[str], options: dict[str, Any]) -> int:
         else:
             _say_what_is_missing(summaries[-1])
     if summaries:
-        click.echo(side_by_side([summary.as_json() for summary in summaries], [summary.folder.name for summary in summaries]))
+        click.echo(markdown.written(side_by_side.table(opened([summary.folder for summary in summaries]))))
         click.echo("\n" + "\n".join(str(summary.folder) for summary in summaries))
-        _say_how_to_compare(summaries, options)
+        _say_what_next(summaries, options)
     if failed:
         click.echo(f"\nnot evaluated, {len(failed)} of {len(models)}: {', '.join(failed)}", err=True)
         return 2
     return 0 if all(summary.complete for summary in summaries) else 1
 
 
-def _say_how_to_compare(summaries: Sequence[Any], options: dict[str, Any]) -> None:
+def _say_what_next(summaries: Sequence[Any], options: dict[str, Any]) -> None:
+    folders = " ".join(shlex.quote(str(summary.folder)) for summary in summaries)
+    click.echo(f"To look at it: evalkit view {folders}", err=True)
     if options.get("suite"):
-        folders = " ".join(str(summary.folder) for summary in summaries)
         click.echo(f"In the paper's table: evalkit table {folders} --suite {options['suite']} --published", err=True)
 
 
 def _say_what_is_missing(summary: Any) -> None:
+    from ..report.form import plain
+
     for entry in summary.tasks:
         for note in entry["notes"]:
-            click.echo(f"note: {note}", err=True)
+            click.echo(f"note: {plain(note)}", err=True)
         if entry["gaps"]:
             first = entry["gaps"][0]
             click.echo(
-                f"{entry['task']}: {len(entry['gaps'])} answers did not come, such as that to {first['sample']}: {first['reason']}. "
+                f"{entry['task']}: {len(entry['gaps'])} answers did not come, such as that to {plain(first['sample'])}: "
+                f"{plain(first['reason'])}. "
                 "The same command asks just these again.",
                 err=True,
             )
@@ -196,7 +253,9 @@ def _say_what_is_logged() -> None:
     """Shows on the terminal what the log says of engines and folders; warnings, such as gaps, are summed up at the end instead."""
     handler = logging.StreamHandler()
     handler.addFilter(lambda record: record.levelno == logging.INFO)
-    logging.getLogger("evalkit").addHandler(handler)
+    log = logging.getLogger("evalkit")
+    log.addHandler(handler)
+    log.setLevel(logging.INFO)
 
 
 class Progress:

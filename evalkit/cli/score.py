@@ -7,11 +7,14 @@ import click
 
 @click.command()
 @click.argument("run", type=click.Path(path_type=Path))
-@click.option("--check", is_flag=True, help="Write nothing; exit 1 where a number differs from the run's summary.")
+@click.option("--check", is_flag=True, help="Change no number: say what is whole, mend what is damaged, exit 1 where a number differs.")
 def command(run: Path, check: bool) -> int:
     """Score RUN's answers again with today's parsers and metrics. Needs no model and no GPU."""
-    from .. import api
+    from .. import api, mending
 
+    if check:
+        for line in mending.mended(run):
+            click.echo(line, err=True)
     summary, differences = api.score(run, check)
     if not check:
         click.echo(summary.table())

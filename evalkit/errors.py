@@ -33,6 +33,10 @@ class Gap(EvalkitError):
     """No answer came from an engine. It is never stored or scored; the next run asks again."""
 
 
+class Interrupted(BaseException):
+    """A KeyboardInterrupt under a name that nobody knows to swallow."""
+
+
 def did_you_mean(word: str, known: "list[str] | tuple[str, ...]") -> str:
     """A sentence that names the nearest of `known`, or lists them all, for the end of a message.
 

@@ -51,6 +51,24 @@ class Slow:
         time.sleep(0.1)
         return "yes"
 '''
+UNLUCKY = """
+import signal
+import time
+
+
+class Freed:
+    def __del__(self):
+        signal.raise_signal(signal.SIGINT)
+
+
+class Unlucky:
+    def __init__(self):
+        Freed()
+        time.sleep(3600)
+
+    def generate(self, messages, images):
+        return "yes"
+"""
 
 
 class Command:
@@ -231,6 +249,14 @@ def test_replicas(tmp_path: Path) -> None:
     assert known < ROWS - 1
     with command:
         command.ends(known)
+
+
+def test_where_the_interpreter_drops_what_is_raised(tmp_path: Path) -> None:
+    """A Ctrl-C that comes while an object is freed is not lost and prints nothing."""
+    (tmp_path / "unlucky.py").write_text(UNLUCKY)
+    command = Command(tmp_path, "--model", f"plugin:{tmp_path / 'unlucky.py'}:Unlucky")
+    with command:
+        command.stops()
 
 
 def _words(number: int) -> str:

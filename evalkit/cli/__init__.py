@@ -4,6 +4,7 @@ import atexit
 import os
 import signal
 import sys
+import threading
 from contextlib import suppress
 from importlib import import_module
 from io import TextIOWrapper
@@ -12,6 +13,8 @@ from typing import NoReturn
 
 import click
 
+AGAIN = 0.05
+"""Seconds until a Ctrl-C that the interpreter dropped is sent once more."""
 COMMANDS = {
     "run": "Evaluate a model on tasks.",
     "tasks": "List the tasks, with rows, kinds, rules and where their data is.",
@@ -65,6 +68,19 @@ def group() -> None:
 
 def main() -> None:
     """Runs a command; a user's mistake is a message and exit code 2, Ctrl-C is 130, and so are a terminal that closes and SIGTERM."""
+    sys.unraisablehook = _unraisable
+    try:
+        _obey()
+    except (click.Abort, KeyboardInterrupt):
+        try:  # no call between this line and the last, so no signal is heard in between
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
+        except KeyboardInterrupt:  # one more, just now
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
+        _leave("\nStopped. Every answer that came is kept: the same command goes on from here.", 130)
+
+
+def _obey() -> None:
+    """All of `main` but Ctrl-C."""
     from ..errors import UserError
 
     for number in (signal.SIGTERM, signal.SIGHUP):
@@ -80,9 +96,6 @@ def main() -> None:
     except click.ClickException as error:
         error.show()
         sys.exit(2)
-    except (click.Abort, KeyboardInterrupt):
-        _hear_no_more()
-        _leave("\nStopped. Every answer that came is kept: the same command goes on from here.", 130)
     except UserError as error:
         _leave(f"evalkit: {error}", 2)
     except BrokenPipeError:
@@ -97,11 +110,18 @@ def _stop(number: int, frame: FrameType | None) -> None:
     (handler if callable(handler) else signal.default_int_handler)(number, frame)
 
 
-def _hear_no_more() -> None:
-    """From here on Ctrl-C changes nothing: what is left to do takes no time, and ends what others started."""
-    while signal.getsignal(signal.SIGINT) != signal.SIG_IGN:
-        with suppress(KeyboardInterrupt):  # one more, just now
-            signal.signal(signal.SIGINT, signal.SIG_IGN)
+def _unraisable(lost: "sys.UnraisableHookArgs") -> None:
+    """Sends Ctrl-C once more where the interpreter dropped it, as it does with whatever is raised while it frees an object."""
+    from ..errors import Interrupted
+
+    if not issubclass(lost.exc_type, KeyboardInterrupt | Interrupted):
+        sys.__unraisablehook__(lost)
+        return
+    main_thread = threading.main_thread().ident
+    again = threading.Timer(AGAIN, signal.pthread_kill, (main_thread, signal.SIGINT))
+    again.daemon = True
+    with suppress(RuntimeError):  # the interpreter is ending
+        again.start()
 
 
 def _leave(message: str, code: int) -> NoReturn:

@@ -16,7 +16,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn, Self
 
-from ..errors import UserError, did_you_mean
+from ..errors import Interrupted, UserError, did_you_mean
 from . import checkpoint
 
 LOG_LINES = 8
@@ -177,10 +177,6 @@ def _with_lora(engine: Any, place: Path) -> Any:
         engine.engine_core.shutdown()
         raise
     return request
-
-
-class Interrupted(BaseException):
-    """A KeyboardInterrupt under a name that nobody knows to swallow."""
 
 
 @contextmanager

@@ -163,7 +163,7 @@ def test_no_answer_waits_for_others_of_its_group(pair: Replicated) -> None:
     assert run(in_order())[-1] == "sleep 2"
 
 
-def test_a_replica_that_is_twice_as_fast_answers_more(tmp_path: Path, open_engine: Callable[..., Replicated]) -> None:
+def test_a_replica_that_is_faster_answers_more(tmp_path: Path, open_engine: Callable[..., Replicated]) -> None:
     make = obedient(room=10, slots=8)
 
     def one_slow() -> Any:
@@ -175,24 +175,34 @@ def test_a_replica_that_is_twice_as_fast_answers_more(tmp_path: Path, open_engin
         quick = engine.answer
 
         async def answer(request: Any) -> Any:
-            return await quick(replace(request, kind=Generate((Message("user", ("sleep 0.2",)),))))
+            return await quick(replace(request, kind=Generate((Message("user", ("sleep 0.6",)),))))
 
         engine.answer = answer
         return engine
 
     found = answers(open_engine(one_slow, 2), [tell("sleep 0.1")] * 300)
     fewer, more = sorted(Counter(process(response) for response in found).values())
-    assert 1.3 < more / fewer < 3
+    assert 1.5 < more / fewer < 9
 
 
-def test_work_of_skewed_lengths_is_spread_evenly_over_eight(open_engine: Callable[..., Replicated]) -> None:
-    lengths = [0.6 if index % 10 == 0 else 0.1 for index in range(4000)]
-    found = answers(open_engine(obedient(), 8), [tell(f"sleep {length}") for length in lengths])
-    busy: Counter[int] = Counter()
-    for response in found:
-        busy[process(response)] += response.seconds
-    assert len(busy) == 8
-    assert max(busy.values()) < 1.7 * min(busy.values())  # every eighth to each would be 2: the long ones to four of them
+def test_work_of_skewed_lengths_keeps_eight_busy_to_the_end(open_engine: Callable[..., Replicated]) -> None:
+    """When the first replica has nothing left to do, no more is left than what the others hold.
+
+    Were the work dealt out beforehand, every eighth request to each, those without a long one would be done by three quarters.
+    """
+    work = [f"sleep {2.4 if index % 10 == 0 else 0.4}" for index in range(4000)]
+    engine, came = open_engine(obedient(), 8), list[int]()
+
+    async def one(words: str) -> None:
+        came.append(process(await engine.answer(tell(words))))
+
+    async def everything() -> None:
+        await asyncio.gather(*map(one, work))
+
+    run(everything())
+    last = {number: place for place, number in enumerate(came)}
+    assert len(last) == 8
+    assert min(last.values()) >= len(work) - engine.room
 
 
 def test_an_error_of_one_request_is_its_callers_alone_and_as_it_was(pair: Replicated) -> None:

@@ -305,6 +305,21 @@ def _official(folder: Path, times: int) -> Tally:
     return explored("official", drawn, read, times)
 
 
+def _tables(folder: Path, times: int) -> Tally:
+    """Results of MME, a text file for each subtask, with a part of it changed or as any text."""
+    head, results = json.loads((GOLDEN / "mme.jsonl").read_text("utf-8").splitlines()[0]), folder / "results"
+    for place, content in head["files"].items():
+        written(folder / "mme", place, content)
+    made, path = task.find("mme", folder / "mme"), results / "existence.txt"
+    results.mkdir()
+
+    def read(text: str) -> None:
+        path.write_text(text, "utf-8", errors="surrogatepass")
+        Replay(results, [made]).close()
+
+    return explored("tables", contents, read, times)
+
+
 # ---------------------------------------------------------------- atheris
 
 CHILD = """
@@ -365,5 +380,6 @@ FAULTS = (
     Fault("fuzzed files of JSON, tables, TOML", _files, 60_000, 500),
     Fault("fuzzed replays", _replay, 50_000, 500),
     Fault("fuzzed results in benchmarks' own formats", _official, 50_000, 500),
+    Fault("fuzzed results of MME, tables of text", _tables, 20_000, 300),
     Fault("fuzzed requests and their keys", keyed, 50_000, 500),
 )

@@ -79,9 +79,9 @@ class RunFolder:
         lines = "".join(f"{digest}  {name}\n" for name, digest in sorted({**self._sums(), **sums}.items()))
         self._put("SHA256SUMS", lines.encode())
 
-    def changed(self) -> list[str]:
-        """The names of the files that are not, or no longer, as they were written."""
-        return [name for name, digest in self._sums().items() if digest != _sha256(self.path / name)]
+    def changed(self, among: Sequence[str] = FILES) -> list[str]:
+        """The names of the files, of these, that are not, or no longer, as they were written."""
+        return [name for name, digest in self._sums().items() if name in among and digest != _sha256(self.path / name)]
 
     def _sums(self) -> dict[str, str]:
         try:

@@ -1,5 +1,6 @@
 """Run folders, opened: of one of their tasks its numbers and its rows, sample by sample."""
 
+import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ from ..folder import RunFolder
 from ..scoring import cluster
 from ..types import Estimate, Sample
 
+log = logging.getLogger("evalkit")
 OVERALL = "overall"
 FIELDS = {
     "accuracy": "correct",
@@ -117,7 +119,7 @@ class Run:
 
 
 def opened(paths: Sequence[Path]) -> list[Run]:
-    """The runs at these folders, and in the folders of runs among them, each once.
+    """The runs at these folders, and in the folders of runs among them, each once. Of numbers that another hand wrote it warns.
 
     Raises:
         UserError: there is no run, or one that was stopped before its end.
@@ -136,6 +138,9 @@ def opened(paths: Sequence[Path]) -> list[Run]:
         whole = {"tasks", "numbers", "protocol", "model"} <= run.summary.keys() and {"tasks", "options"} <= run.manifest.keys()
         if not whole:
             raise UserError(f"expected {run.folder.path} as `evalkit run` writes it: its summary.json or manifest.json lacks something")
+        if run.folder.changed(["summary.json"]):
+            told = run.folder.path
+            log.warning("%s is not as evalkit wrote it: `evalkit score %s --check` makes it again", told / "summary.json", told)
     return runs
 
 

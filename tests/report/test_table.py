@@ -281,3 +281,13 @@ def test_the_list_of_one_run_is_the_same_numbers_in_every_format(run_folder: Mak
         assert f"{value:.4f}" in said(folder, "--format", style).stdout
     assert f"{100 * value:.1f}" not in said(folder, "--format", "latex").stdout, "a paper's table has headlines alone"
     assert "standard error" in said(folder, "--interval", "stderr").stdout
+
+
+def test_numbers_that_another_hand_wrote_are_told_of(run_folder: Make, caplog: pytest.LogCaptureFixture) -> None:
+    folder = run_folder("mine")
+    said(folder)
+    assert not caplog.messages
+    path = folder / "summary.json"
+    path.write_text(path.read_text().replace('"value": 0.', '"value": 0.9', 1))
+    assert said(folder).exit_code == 0
+    assert caplog.messages == [f"{path} is not as evalkit wrote it: `evalkit score {folder} --check` makes it again"]

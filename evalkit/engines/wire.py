@@ -7,7 +7,7 @@ certificates, proxies and redirects; its HTTP client takes 2 to 7 ms.
 
 import asyncio
 import json
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -18,6 +18,8 @@ from ..errors import EvalkitError, UserError
 CONNECT = 15.0  # seconds that a connection may take to come about
 MOST = 256 << 20
 """Bytes of a reply's body, above which it is none."""
+PACKED = ("content-encoding", "content-length", "transfer-encoding")
+"""Headers of a body that it no longer has once it is unpacked."""
 VOUCHED = ("self-signed certificate", "self signed certificate", "unable to get local issuer certificate")
 OWN = ". If the server is yours, name a file of the certificates that you trust, in which its own is one: SSL_CERT_FILE=/path/to/them.pem"
 
@@ -137,12 +139,18 @@ async def _received(begun: bytes, reader: asyncio.StreamReader) -> tuple[Reply, 
         length = int(headers["content-length"])
         _within(MOST - length)
         return Reply(status, headers, await reader.readexactly(length)), stays
-    return Reply(status, headers, b"" if status in (204, 304) else await _rest(reader)), False
+    return Reply(status, headers, b"" if status in (204, 304) else await _whole(_rest(reader))), False
 
 
-async def _rest(reader: asyncio.StreamReader) -> bytes:
-    parts, room = [], MOST
+async def _rest(reader: asyncio.StreamReader) -> AsyncIterator[bytes]:
     while part := await reader.read(1 << 16):
+        yield part
+
+
+async def _whole(body: AsyncIterator[bytes]) -> bytes:
+    """The parts of a body in one. Raises `NoReply` where it is too long."""
+    parts, room = [], MOST
+    async for part in body:
         room = _within(room - len(part))
         parts.append(part)
     return b"".join(parts)
@@ -189,6 +197,8 @@ class Package:
             raise TimeoutError from error
         except openai.OpenAIError as error:
             cause = error.__cause__ or error
+            if isinstance(cause, NoReply):
+                raise cause from None
             what = str(cause) or type(cause).__name__
             if type(cause).__name__ == "ProxyError":  # whose words may repeat the password that the proxy was sent
                 what = f"the proxy answered {what[:3]}" if what[:3].isdigit() else "the proxy does not answer as one"
@@ -207,8 +217,25 @@ class Package:
 
         timeout = openai.Timeout(self._timeout, connect=min(self._timeout, CONNECT))
         try:
-            client = openai.AsyncOpenAI(api_key=self._key, base_url=self._base_url, max_retries=0, timeout=timeout)
+            client = openai.AsyncOpenAI(api_key=self._key, base_url=self._base_url, max_retries=0, timeout=timeout, http_client=_bounded())
         except ImportError as error:
             raise UserError(f"cannot use the proxy that HTTPS_PROXY or ALL_PROXY names: {error}") from None
         self._clients.append(_Client(client))
         return self._clients[-1]
+
+
+def _bounded() -> Any:
+    """The HTTP client of the openai package, which reads a body as it is unpacked, and no more of it than `MOST`."""
+    import openai
+
+    class Bounded(openai.DefaultAsyncHttpxClient):
+        async def send(self, request: Any, **how: Any) -> Any:
+            response = await super().send(request, **{**how, "stream": True})
+            try:
+                body = await _whole(response.aiter_bytes())
+            finally:
+                await response.aclose()
+            headers = [(name, value) for name, value in response.headers.multi_items() if name not in PACKED]
+            return type(response)(response.status_code, headers=headers, content=body, request=response.request)
+
+    return Bounded()

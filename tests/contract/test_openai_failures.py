@@ -1,6 +1,8 @@
 """The openai engine when things go wrong: no error is ever an answer, and a server is asked no more than it can take."""
 
 import asyncio
+import gzip
+import json
 import random
 import socket
 import threading
@@ -196,12 +198,28 @@ def test_what_is_no_whole_reply_is_tried_again(rig: Rig, data: bytes) -> None:
         answer(rig.engine(rig.server(Bytes(data)), attempts=1), text_only())
 
 
-def test_a_reply_without_end_is_none(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("package", [False, True])
+def test_a_reply_without_end_is_none(package: bool, rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("evalkit.engines.wire.MOST", 1 << 20)
     long = b"x" * (1 << 20) + b"x"
     for head in (b"content-length: %d\r\n\r\n" % (1 << 40), b"transfer-encoding: chunked\r\n\r\n%x\r\n" % len(long), b"\r\n"):
         with pytest.raises(Gap, match="the reply is longer than 1 MiB"):
-            answer(rig.engine(rig.server(Bytes(b"HTTP/1.1 200 OK\r\n" + head + long)), attempts=1), text_only())
+            answer(rig.engine(rig.server(Bytes(b"HTTP/1.1 200 OK\r\n" + head + long)), attempts=1, package=package), text_only())
+
+
+def test_nor_is_one_that_is_long_once_it_is_unpacked(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The package asks for gzip, and takes it."""
+    monkeypatch.setattr("evalkit.engines.wire.MOST", 1 << 20)
+
+    def packed(body: bytes) -> Bytes:
+        head = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-encoding: gzip\r\ncontent-length: %d\r\n\r\n"
+        return Bytes(head % len(gzip.compress(body)) + gzip.compress(body))
+
+    said = json.dumps({"choices": [{"message": {"content": "packed"}, "finish_reason": "stop"}]}).encode()
+    asking = rig.engine(rig.server(packed(said), packed(said + b" " * (1 << 20))), attempts=1, package=True)
+    assert answer(asking, text_only()).text == "packed"
+    with pytest.raises(Gap, match="the reply is longer than 1 MiB"):
+        answer(asking, text_only("And now?"))
 
 
 @pytest.mark.parametrize("words", ["proxy-hush", "Basic dXNlcjpwcm94eS1odXNo"])

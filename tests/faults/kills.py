@@ -145,10 +145,14 @@ def transformers(folder: Path, times: int) -> Tally:
     return killed(lambda place: Run(place, *arguments, rows=150), after_answers(150), folder, times, alike=False)
 
 
-def vllm(folder: Path, times: int) -> Tally:
+def of_vllm(place: Path) -> Run:
+    """A run of 200 samples by vLLM, small enough for a machine without a GPU."""
     arguments = ("--engine-args", "enforce_eager=true", "--engine-args", "max_model_len=2048", "--engine-args", "max_num_seqs=8")
-    make = lambda place: Run(place, "--model", "demo", "--engine", "vllm", *arguments, rows=200)  # noqa: E731
-    return killed(make, after_answers(200), folder, times, alike=False)
+    return Run(place, "--model", "demo", "--engine", "vllm", *arguments, rows=200)
+
+
+def vllm(folder: Path, times: int) -> Tally:
+    return killed(of_vllm, after_answers(200), folder, times, alike=False)
 
 
 def replicas(folder: Path, times: int) -> Tally:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tests.faults.engines import Bad
-from tests.faults.kills import SEED
+from tests.faults.kills import SEED, again, of_vllm
 from tests.faults.runs import WINDOWS, Run, Served, served
 from tests.faults.tally import Fault, Tally
 
@@ -37,8 +37,11 @@ def ended(run: Run, rng: random.Random) -> None:
         run.to_all(signal.SIGTERM)
 
 
-def stopped(make: Callable[[Path], Run], way: Way, folder: Path, times: int) -> Tally:
-    """Stops runs so many times, each time lets it go on to its end, and compares that with a run that was left alone."""
+def stopped(make: Callable[[Path], Run], way: Way, folder: Path, times: int, alike: bool = True) -> Tally:
+    """Stops runs so many times, each time lets it go on to its end, and compares that with a run that was left alone.
+
+    Where an engine's own answers depend on what it has beside them, they are not `alike`: then a run is compared with itself, done again.
+    """
     told, rng = Tally(), random.Random(SEED)
     calm = make(folder / "calm")
     began = time.monotonic()
@@ -52,7 +55,9 @@ def stopped(make: Callable[[Path], Run], way: Way, folder: Path, times: int) -> 
         asked = len(run.asked())
         run.completes(told)
         run.look(told, asked)
-        if run.outcome() != calm.outcome():
+        if not alike:
+            again(run, told)
+        elif run.outcome() != calm.outcome():
             told.crashed(f"what came of run {number}, which was stopped, is not what came of an undisturbed run")
         if told.tried == times or told.crashes > 5:
             return told
@@ -135,4 +140,5 @@ FAULTS: tuple[Fault, ...] = (
     Fault("Ctrl-C or SIGTERM while an engine hangs", while_it_hangs, 6, 1),
     Fault("Ctrl-C twice, transformers", of_checkpoint(twice), 5, 0, "transformers"),
     Fault("SIGTERM, 30 s of grace, transformers", of_checkpoint(ended), 5, 0, "transformers"),
+    Fault("SIGTERM, 30 s of grace, vLLM", lambda folder, times: stopped(of_vllm, ended, folder, times, alike=False), 3, 0, "vllm"),
 )

@@ -4,7 +4,6 @@ import json
 import os
 import random
 import signal
-import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import wait
 from pathlib import Path
@@ -56,6 +55,8 @@ return Response("0", attention=(((("x",),),),))
 """What an engine may do in place of an answer, where a `Response` is expected."""
 ENDS = ("os.kill(os.getpid(), 9)", "os._exit(1)", "os.abort()", "ctypes.string_at(0)")
 """How an engine takes the whole process along."""
+MANY = 1500
+"""Rows of a run in the middle of which something is killed: the last third of them lasts long enough to do it."""
 BAD = '''
 import asyncio
 import ctypes
@@ -222,7 +223,7 @@ def _words(request: Request) -> str:
 
 
 def helpers_killed(make: Callable[[Path], Run], name: str, folder: Path, times: int) -> Tally:
-    """Kills a process that a run has started and that has said something, by its command line; the run ends as if nothing was."""
+    """Kills a process of a run of `MANY` rows, by its command line, once it has said something; the run ends as if nothing was."""
     told, rng = Tally(), random.Random(SEED)
     calm = make(folder / "calm")
     calm.completes(told)
@@ -238,11 +239,11 @@ def helper_killed(run: Run, name: str, rng: random.Random, told: Tally) -> None:
     def found() -> list[int]:
         return [child for child in run.children() if name in _told(child, "cmdline") and "wchar: 0" not in _told(child, "io")]
 
+    moment = rng.randrange(1, MANY * 2 // 3)
     with run:
-        if not run.lives(lambda: run.stored() and found()):
+        if not run.lives(lambda: run.stored() >= moment and found()):
             told.crashed(f"it ended without a {name}")
             return
-        time.sleep(rng.uniform(0, 1))
         seen, asked = run.rows(), len(run.asked())
         for number in rng.sample(found(), 1):
             os.kill(number, signal.SIGKILL)
@@ -261,11 +262,11 @@ def _told(number: int, what: str) -> str:
 
 
 def replicas(folder: Path, times: int) -> Tally:
-    return helpers_killed(lambda place: Run(place, "--replicas", 2, rows=1500), "ray::Replica", folder, times)
+    return helpers_killed(lambda place: Run(place, "--replicas", 2, rows=MANY), "ray::Replica", folder, times)
 
 
 def workers(folder: Path, times: int) -> Tally:
-    return helpers_killed(lambda place: Run(place, rows=300, variant="verified"), "_verifier.py", folder, times)
+    return helpers_killed(lambda place: Run(place, rows=MANY, variant="verified"), "_verifier.py", folder, times)
 
 
 FAULTS: tuple[Fault, ...] = (

@@ -4,6 +4,9 @@ import random
 import shutil
 import signal
 import sqlite3
+import subprocess
+import time
+from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 
@@ -11,7 +14,7 @@ import evalkit
 from evalkit import api, mending
 from evalkit.errors import UserError
 from evalkit.store import VERSION
-from tests.faults.quiz import Quiz, finished, reference, refused, stored
+from tests.faults.quiz import PATIENCE, Quiz, finished, reference, refused, stored
 from tests.faults.tally import Fault, Tally
 
 PAGE = 4096
@@ -21,8 +24,11 @@ def at_once(place: Path, times: int) -> Tally:
     """Three processes are started on one folder at once: one works, the others say so."""
     told, expected = Tally(), reference(place / "whole")
     for number in range(times):
-        quiz = Quiz(place / str(number), seconds=0.02)
-        ended = [finished(process) for process in [quiz.start() for _ in range(3)]]
+        quiz = Quiz(place / str(number))
+        with quiz.held():
+            processes = [quiz.start() for _ in range(3)]
+            _leaves_one(processes)
+        ended = [finished(process) for process in processes]
         if sorted(one.returncode for one in ended) != [0, 2, 2] or quiz.summary() != expected:
             told.crashed(f"expected one run and two refusals, got {[(one.returncode, one.stderr[-500:]) for one in ended]}")
         for one in ended:
@@ -38,12 +44,13 @@ def dies_with_the_lock(place: Path, times: int) -> Tally:
     told, expected = Tally(), reference(place / "whole")
     for number in range(times):
         quiz = Quiz(place / str(number), seconds=0.01)
-        process = quiz.start()
-        quiz.reaches(process, 10 + 80 * number // times)
-        process.send_signal(signal.SIGSTOP)
-        refused(told, quiz.run(), f"another evalkit (process {process.pid})")
-        process.kill()
-        finished(process)
+        with quiz.held():
+            process = quiz.start()
+            quiz.reaches(process, 10 + 80 * number // times)
+            process.send_signal(signal.SIGSTOP)
+            refused(told, quiz.run(), f"another evalkit (process {process.pid})")
+            process.kill()
+            finished(process)
         quiz.goes_on(told, expected)
         told.tried += 1
     return told
@@ -88,10 +95,11 @@ def damaged_store(place: Path, times: int) -> Tally:
 def damaged_journal(place: Path, times: int) -> Tally:
     """The same in the journal of a run that was killed: of what is in it, nothing is in the database yet."""
     expected, quiz = reference(place / "reference"), Quiz(place / "whole", seconds=0.01)
-    process = quiz.start()
-    quiz.reaches(process, 100)
-    process.kill()
-    finished(process)
+    with quiz.held():
+        process = quiz.start()
+        quiz.reaches(process, 100)
+        process.kill()
+        finished(process)
     return _damaged(quiz, place, times, "answers.sqlite-wal", expected)
 
 
@@ -155,6 +163,13 @@ def _damaged(quiz: Quiz, place: Path, times: int, name: str, expected: bytes) ->
     told.notes.append(f"after --check only what stood on damaged pages was asked again; without it the run was refused {refusals} times")
     told.notes.append(f"of {times}, and asked {again:,} of {len(rows) * (times - refusals):,} answers again")
     return told
+
+
+def _leaves_one(processes: "Sequence[subprocess.Popen[str]]") -> None:
+    """Waits until all but one have ended, or one of them hangs."""
+    end = time.monotonic() + PATIENCE
+    while sum(process.poll() is None for process in processes) > 1 and time.monotonic() < end:
+        time.sleep(0.01)
 
 
 class _Trial:

@@ -78,9 +78,10 @@ def read_only(place: Path, times: int) -> Tally:
                 refused(told, quiz.run(before=bound), "Permission denied")
                 here.chmod(0o755)
             elif way == WAYS[1]:
-                process = quiz.start(before=bound)
-                quiz.reaches(process, 40)
-                quiz.folder.chmod(0o555)
+                with quiz.held():
+                    process = quiz.start(before=bound)
+                    quiz.reaches(process, 40)
+                    quiz.folder.chmod(0o555)
                 refused(told, finished(process), "Permission denied")
                 quiz.folder.chmod(0o755)
             else:
@@ -99,9 +100,10 @@ def gone(place: Path, times: int) -> Tally:
     told, expected = Tally(), reference(place / "whole")
     for number in range(times):
         quiz, aside = Quiz(place / str(number), seconds=0.02), place / f"{number} moved"
-        process = quiz.start()
-        quiz.reaches(process, 40)
-        quiz.out.rename(aside)
+        with quiz.held():
+            process = quiz.start()
+            quiz.reaches(process, 40)
+            quiz.out.rename(aside)
         if removed := number % 2 == 1:
             shutil.rmtree(aside)
         refused(told, finished(process), "removed or moved away")

@@ -20,8 +20,11 @@ MARK = "SOMETHING WENT WRONG 4242"
 TIMEOUT, PAUSE, PATIENCE = 1.0, 1, 2.0
 ALIVE = 150
 """Answers that a server gives before it dies."""
-LATE, LEAVING = 2.0, 20.0
-"""Seconds that a machine which does much else may be late, and that a process may then take to write what it has and to end."""
+LATE, LEAVING = 20.0, 60.0
+"""Seconds that a machine which does much else may be late, and that a process may then take to write what it has and to end.
+
+An engine that does not heed `PATIENCE` takes longer: 30 s where it goes by the default, and minutes where it ends its attempts.
+"""
 OPTIONS = {"timeout": TIMEOUT, "first_pause": 0.02, "attempts": 3, "concurrency": 64}
 HALF = f'{{"choices": [{{"message": {{"role": "assistant", "content": "{MARK}'.encode()
 FAULTY: list[Callable[[], Deed]] = [
@@ -166,7 +169,7 @@ def _gives_up(quiz: Quiz, told: Tally, way: str, died: Sequence[float]) -> None:
     """Runs a quiz whose server dies at a time of the clock (none: it never lived), and counts what is wrong with how it is given up.
 
     The server is dead at the first failure after `PATIENCE` seconds of nothing else. Many requests are under way, of `TIMEOUT` seconds at
-    most each, so one fails before as much time again has gone by.
+    most each, so one fails before as much time again has gone by; what it takes beyond that, up to `LATE`, is the machine's.
     """
     ended = quiz.run()
     now = time.time()
@@ -178,8 +181,8 @@ def _gives_up(quiz: Quiz, told: Tally, way: str, died: Sequence[float]) -> None:
     if took > PATIENCE + TIMEOUT + LATE or now - given_up > LEAVING:
         told.crashed(f"a server that {way} was given up after {took:.1f} s, and the run ended {now - given_up:.1f} s later")
     told.notes.append(
-        f"{way}: given up after {took:.1f} s (patience {PATIENCE:g} s and an attempt), the run ended {now - given_up:.1f} s later with "
-        f"{len(quiz.stored())} answers kept"
+        f"{way}: given up after {took:.1f} s (patience {PATIENCE:g} s, an attempt of {TIMEOUT:g} s, at most {LATE:g} s for the machine), "
+        f"the run ended {now - given_up:.1f} s later with {len(quiz.stored())} answers kept"
     )
     _answers_alone(quiz, told, quiz.rows - _gaps(quiz))
 

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..errors import UserError
+from ..data import read_json
+from ..errors import DataError, UserError
 from ..geometry import Frame
 from ..types import Sampling, sha256
 from . import rendering
@@ -23,6 +24,8 @@ FRAMES = {
 """In what each architecture (`model_type`) writes coordinates, by its authors; the others declare theirs in a config."""
 SERVER = "ask a server that serves it: --model openai:NAME --base-url URL"
 """What does for any architecture, for the end of a message."""
+WHOLE = "Is the download complete?"
+"""What to look at where a file cannot be read, for the end of a message."""
 NOT_WEIGHTS = ["*.gguf", "*.h5", "*.msgpack", "*.onnx", "*.pth", "original/*"]
 
 
@@ -100,10 +103,11 @@ def read(source: str | Path, processor: Any, trust_remote_code: bool, cache: Pat
     """
     place = folder(source)
     config = config_of(place, trust_remote_code)
+    _check_generation(place)
     weights = files_hash(_weight_files(place, trust_remote_code), cache)
     reader = processor if processor is not None and not isinstance(processor, str | Path) else None
     reader = reader or _processor(processor or place, trust_remote_code)
-    _check_processor(reader, source, config.get_text_config().vocab_size)
+    _check_processor(reader, source, getattr(config.get_text_config(), "vocab_size", 0))
     return place, weights, config, reader
 
 
@@ -157,8 +161,8 @@ def files_hash(paths: Iterable[Path], cache: Path | None = None) -> str:
     known: dict[str, str] = {}
     if book and book.is_file():
         try:
-            known = json.loads(book.read_text("utf-8"))
-        except ValueError:
+            known = dict(read_json(book))
+        except (DataError, ValueError, TypeError):
             known = {}  # a damaged cache costs one more reading of the weights
     found, before = [], len(known)
     for path in sorted(paths):
@@ -224,6 +228,7 @@ def config_of(place: Path, trust_remote_code: bool) -> Any:
     """
     if not (place / "config.json").is_file():
         raise UserError(f"expected a checkpoint in {place}, found no config.json: name the directory that holds it")
+    settings(place)
     from transformers import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING, AutoConfig
 
     try:
@@ -233,14 +238,50 @@ def config_of(place: Path, trust_remote_code: bool) -> Any:
             f"the config of {place} cannot be read: {first_line(error)} Update transformers, or give --trust-remote-code where the "
             f"checkpoint ships its own code and you trust it, or {SERVER}"
         ) from error
-    except (OSError, KeyError) as error:
-        raise UserError(f"the config of {place} cannot be read: {first_line(error)}") from error
+    except Exception as error:  # whatever a value of the wrong type makes it stumble over
+        raise UserError(f"the config of {place} cannot be read: {first_line(error).rstrip('.')}. {WHOLE}") from error
     if type(config) not in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING and "AutoModelForImageTextToText" not in getattr(config, "auto_map", {}):
         raise UserError(
             f"expected a vision-language checkpoint in {place}, got one of type '{config.model_type}', which reads no images "
             f"in transformers, and the vllm engine needs that too: choose a checkpoint with a vision tower, or {SERVER}"
         )
     return config
+
+
+def settings(place: Path) -> dict[str, Any]:
+    """What the config.json of a checkpoint's directory says.
+
+    Raises:
+        UserError: it is no JSON object.
+    """
+    try:
+        held = read_json(place / "config.json")
+    except DataError as error:
+        raise UserError(f"the config of {place} cannot be read: {error}") from error
+    if not isinstance(held, dict):
+        raise UserError(f"the config of {place} cannot be read: expected a JSON object, got {held!r:.80}. {WHOLE}")
+    return held
+
+
+def _check_generation(place: Path) -> None:
+    """Looks at a generation config, in whose place transformers takes another without a word where it cannot read it.
+
+    Raises:
+        UserError: it cannot be read, or not decoded by.
+    """
+    path = place / "generation_config.json"
+    if not path.is_file():
+        return
+    from transformers import GenerationConfig
+
+    try:
+        own = GenerationConfig.from_pretrained(place)
+        sampling(own)
+        ids = own.eos_token_id if isinstance(own.eos_token_id, list) else [own.eos_token_id or 0]
+        if wrong := [held for held in ids if not isinstance(held, int)]:
+            raise UserError(f"expected numbers of tokens as eos_token_id, got {wrong[0]!r:.80}")
+    except Exception as error:  # whatever a value of the wrong type makes it stumble over
+        raise UserError(f"the generation config {path} cannot be read: {first_line(error).rstrip('.')}. {WHOLE}") from error
 
 
 def _processor(place: str | Path, trust_remote_code: bool) -> Any:
@@ -346,5 +387,6 @@ def processor_hash(reader: Any) -> str:
 
 
 def first_line(error: Exception) -> str:
-    """The first line of an error's words."""
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
+    """The first line of an error's words, with the next where it only announces that."""
+    lines = (str(error).strip() or type(error).__name__).splitlines()
+    return " ".join(line.strip() for line in lines[: 1 + lines[0].endswith(":")])

@@ -270,7 +270,7 @@ def _files(place: Path) -> list[Path]:
     """The weights of a segmenter's directory and its config.
 
     Raises:
-        UserError: there are none, or it is of another architecture.
+        UserError: there are none, the config cannot be read, or it is of another architecture.
     """
     config = place / "config.json"
     if not config.is_file():
@@ -278,12 +278,11 @@ def _files(place: Path) -> list[Path]:
             f"expected a SAM 2 checkpoint in {place}, found no config.json: name the directory of one in transformers' layout, or a hub "
             "id such as facebook/sam2.1-hiera-large"
         )
-    try:
-        kind = json.loads(config.read_text("utf-8"))["model_type"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(f"the config of {place} cannot be read: {type(error).__name__}: {error}") from error
+    kind = checkpoint.settings(place).get("model_type")
     if kind not in TYPES:
-        raise UserError(f"expected a SAM 2 checkpoint in {place}, got one of type '{kind}': name one such as facebook/sam2.1-hiera-large")
+        raise UserError(
+            f"expected a SAM 2 checkpoint in {place}, got one of type {kind!r:.80}: name one such as facebook/sam2.1-hiera-large"
+        )
     return [*checkpoint.weight_files(place), config]
 
 

@@ -268,6 +268,12 @@ def test_a_checkpoint_that_says_it_is_of_the_tracker_is_taken(checkpoint: Path, 
         (lambda place: (place / "model.safetensors").unlink(), r"expected weights in .*, found no \*.safetensors"),
         (lambda place: (place / "config.json").unlink(), "expected a SAM 2 checkpoint in .*, found no config.json: name the directory"),
         (lambda place: (place / "config.json").write_text("{"), "the config of .* cannot be read"),
+        (lambda place: (place / "config.json").write_text("[" * 100_000), "the config of .* cannot be read: .*maximum recursion depth"),
+        (lambda place: (place / "config.json").write_text("[7]"), r"the config of .* cannot be read: expected a JSON object, got \[7\]"),
+        (
+            lambda place: (place / "config.json").write_text('{"model_type": []}'),
+            r"expected a SAM 2 checkpoint in .*, got one of type \[\]",
+        ),
         (lambda place: (place / "model.safetensors").write_bytes(b"cut"), "the segmenter .* does not load on cpu as float32"),
         (lambda place: (place / "processor_config.json").unlink(), "the segmenter .* does not load"),
         (
@@ -275,7 +281,17 @@ def test_a_checkpoint_that_says_it_is_of_the_tracker_is_taken(checkpoint: Path, 
             "expected all weights in .*, found none for 1",
         ),
     ],
-    ids=["no weights", "no config", "broken config", "broken weights", "no processor", "a tensor missing"],
+    ids=[
+        "no weights",
+        "no config",
+        "broken config",
+        "deep config",
+        "a list",
+        "a strange type",
+        "broken weights",
+        "no processor",
+        "a tensor missing",
+    ],
 )
 def test_a_segmenter_that_is_not_whole_is_told_before_anything_is_asked(checkpoint: Path, tmp_path: Path, spoil: Any, words: str) -> None:
     copy = shutil.copytree(checkpoint, tmp_path / "copy")

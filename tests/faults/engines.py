@@ -11,6 +11,7 @@ from pathlib import Path
 from evalkit.engines.batching import Batcher
 from evalkit.errors import Gap
 from evalkit.types import Generate, Message, Request, Response
+from tests.faults.checkpoints import EVERY, damaged_checkpoints
 from tests.faults.kills import SEED
 from tests.faults.runs import PATIENCE, WINDOWS, Run
 from tests.faults.tally import Fault, Tally
@@ -276,4 +277,5 @@ FAULTS: tuple[Fault, ...] = (
     Fault("a batch has fewer answers than requests, or more", miscounting, 1000, 200),
     Fault("a replica is killed, Ray", replicas, 3, 0, "ray"),
     Fault("the worker that compares formulas is killed", workers, 5, 0, "math_verify"),
+    Fault("a checkpoint's files are empty, cut off, too deep, or lie", damaged_checkpoints, EVERY, 24, "transformers"),
 )

@@ -31,6 +31,8 @@ REFUSES = re.compile(
 )
 PAGE = 4000
 """So many characters of what a server says of an error are looked at."""
+MOST_TOKENS = 2**53
+"""No server has read or written more; above, a count is no longer one as a float."""
 MODERATED = frozenset({"content_filter", "content_policy_violation"})
 
 
@@ -183,4 +185,5 @@ def _text(content: object) -> str | None:
 
 
 def _count(value: object) -> int:
-    return value if isinstance(value, int) and value >= 0 else 0
+    """A number of tokens; 0 where the server tells none that could be."""
+    return value if type(value) is int and 0 <= value <= MOST_TOKENS else 0

@@ -250,10 +250,10 @@ class OpenAI:
 
     async def _models(self) -> list[str]:
         """The names of the server's models; none where it does not tell."""
-        with suppress(NoReply, TimeoutError, ValueError, KeyError, TypeError):
+        with suppress(NoReply, TimeoutError, ValueError, LookupError, TypeError, RecursionError):
             async with asyncio.timeout(min(self.options.timeout, CONNECT)):
                 reply = await self._wire.send("GET", "/models")
-            return [str(listed["id"]) for listed in json.loads(reply.body)["data"]]
+            return [str(listed["id"])[:200] for listed in json.loads(reply.body)["data"][:1000]]
         return []
 
     def _do_without(self, name: str, kind: Generate, said: Problem) -> None:

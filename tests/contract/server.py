@@ -98,9 +98,11 @@ def pictures(body: Mapping[str, Any]) -> list[tuple[str, bytes]]:
 class Server:
     """The server, in a thread of its own, on a free port; a context manager."""
 
-    def __init__(self, script: Callable[[int, dict[str, Any]], Deed] | None = None, models: tuple[str, ...] = ("tiny",)) -> None:
+    def __init__(
+        self, script: Callable[[int, dict[str, Any]], Deed] | None = None, models: tuple[str, ...] = ("tiny",), listed: str = ""
+    ) -> None:
         self.script = script or (lambda number, body: Reply())
-        self.models = models
+        self.models, self.listed = models, listed
         self.arrived: list[Arrived] = []
         self.asked = threading.Event()
         """Set once a request has arrived."""
@@ -156,7 +158,9 @@ class Server:
         body = await reader.readexactly(int(headers.get("content-length", 0)))
         method, path, _ = first.split()
         if (method, path) == ("GET", "/v1/models"):
-            return _write(writer, Status(200, {"data": [{"id": name, "object": "model"} for name in self.models], "object": "list"}))
+            return _write(
+                writer, Status(200, self.listed or {"data": [{"id": name, "object": "model"} for name in self.models], "object": "list"})
+            )
         if (method, path) != ("POST", "/v1/chat/completions"):
             return _write(writer, Status(404, {"detail": "Not Found"}))
         asked = json.loads(body)

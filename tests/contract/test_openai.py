@@ -244,6 +244,13 @@ def test_an_unknown_model_is_told_with_the_nearest_one(rig: Rig) -> None:
         answer(rig.engine(server, "tinny"), text_only())
 
 
+@pytest.mark.parametrize("listed", ["[" * 100_000, '{"data": {"id": 7}}', '{"data": [7]}', '{"data": []}', "{}"])
+def test_an_unknown_model_is_told_whatever_the_server_lists(rig: Rig, listed: str) -> None:
+    server = rig.server(then=lambda number, body: Status(404, openai_error("No such model.")), listed=listed)
+    with pytest.raises(UserError, match=r"no model 'tinny' at http.*The base URL must be"):
+        answer(rig.engine(server, "tinny"), text_only())
+
+
 def test_a_base_url_without_its_end_is_told(rig: Rig) -> None:
     server = rig.server()
     with pytest.raises(UserError, match=r"the part before /chat/completions, mostly ending in /v1"):

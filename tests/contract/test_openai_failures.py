@@ -344,6 +344,14 @@ def test_a_budget_needs_a_server_that_counts_tokens(rig: Rig) -> None:
         answer(rig.engine(server, price_in=1.0, max_cost=1.0), text_only())
 
 
+@pytest.mark.parametrize("count", ["1" + "0" * 400, "-1", "1e400", "true", '"7"', "[]"])
+def test_a_number_of_tokens_that_cannot_be_is_none(rig: Rig, count: str) -> None:
+    said = f'{{"choices": [{{"message": {{"content": "A"}}}}], "usage": {{"prompt_tokens": {count}, "completion_tokens": 3}}}}'
+    engine = rig.engine(rig.server(Raw(said.encode())), price_in=1.0)
+    response = answer(engine, text_only())
+    assert (response.text, response.tokens_in, response.tokens_out, engine.cost) == ("A", 0, 3, 0.0)
+
+
 def test_time_that_is_over_ends_the_asking(rig: Rig) -> None:
     server = rig.server(then=lambda number, body: Reply(after=0.1))
     found = answers(rig.engine(server, max_seconds=0.35, concurrency=1), [text_only(str(number)) for number in range(20)])

@@ -29,6 +29,9 @@ MAX_PIXELS = 2**28
 LARGEST = 2**30
 """The most bytes of an image's file, in a folder or an archive."""
 
+PROGRAMS = {"EPS", "IPTC"}
+"""What PIL does not read itself: it hands a stranger's PostScript to Ghostscript, and waits for it without end. IPTC may hold one."""
+
 OUTLINE = (255, 0, 0)
 """The colour of drawn boxes: red, as the benchmarks that draw on images have it."""
 THINNEST, THICKNESS = 2, 1 / 200
@@ -169,7 +172,7 @@ def _open(data: bytes, name: str) -> "PIL.Image.Image":
         for kind in PIL.Image.ID:
             factory, accept = PIL.Image.OPEN[kind]
             accepted = accept is None or accept(data[:16])
-            if not accepted or isinstance(accepted, str):  # a string says that this PIL was built without the format
+            if not accepted or isinstance(accepted, str) or kind in PROGRAMS:  # a string: this PIL was built without the format
                 continue
             try:
                 opened = factory(BytesIO(data), "")
@@ -178,7 +181,7 @@ def _open(data: bytes, name: str) -> "PIL.Image.Image":
             if opened.width * opened.height > MAX_PIXELS:
                 raise ImageError(f"{name} has {opened.width} x {opened.height} pixels, expected at most {MAX_PIXELS:,}: make it smaller")
             return opened
-    raise ImageError(f"{name} is not an image in any format that PIL reads: fetch it again")
+    raise ImageError(f"{name} is not an image in any format that PIL reads by itself: fetch it again, or convert it")
 
 
 def _rgb(opened: "PIL.Image.Image", upright: bool) -> "PIL.Image.Image":

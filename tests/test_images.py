@@ -4,6 +4,8 @@ import io
 import os
 import tracemalloc
 import zipfile
+from contextlib import suppress
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -86,6 +88,29 @@ def test_a_drawn_image_has_its_parents_size_and_a_digest_of_its_own(boxes: tuple
 
 
 # ---------------------------------------------------------------- files and archives of strangers
+
+
+EPS = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n%%EndComments\n{} loop\n%%EOF\n"
+
+
+def iptc(data: bytes) -> bytes:
+    """An IPTC file of 10 x 10 pixels that are another image's bytes."""
+    fields = ((3, 20, b"\0\0\0\x0a"), (3, 30, b"\0\0\0\x0a"), (3, 60, b"\1\0"), (3, 120, b"\5"), (8, 10, data))
+    return b"".join(bytes((0x1C, *tag)) + len(value).to_bytes(2, "big") + value for *tag, value in fields)
+
+
+def test_no_program_of_a_strangers_is_run_to_decode_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "gs").write_text(f"#!/bin/sh\ntouch {tmp_path}/asked\n")
+    (tmp_path / "gs").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    monkeypatch.setattr("PIL.EpsImagePlugin.gs_binary", None)
+    for data in (EPS, iptc(EPS)):
+        with suppress(Exception):
+            PIL.Image.open(BytesIO(data)).load()
+        assert (tmp_path / "asked").exists()
+        (tmp_path / "asked").unlink()
+        assert "not an image in any format that PIL reads by itself" in ended(Image(data))
+        assert not (tmp_path / "asked").exists()
 
 
 def packed(folder: Path, way: int, data: bytes, name: str = "a.png") -> bytearray:

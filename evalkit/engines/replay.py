@@ -15,6 +15,7 @@ from bisect import bisect_left
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from math import isfinite
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -195,8 +196,8 @@ class _Indexed:
                 raise ValueError("a box that is not finite")
             masks = tuple(map(_mask, row["masks"])) if "masks" in row else ()
             labels, scores = tuple(map(str, row.get("labels", ()))), tuple(map(float, row.get("scores", ())))
-            if any(values and len(values) != len(boxes) for values in (labels, scores)):
-                raise ValueError("labels or scores that are not as many as the boxes")
+            if any(values and len(values) != len(boxes) for values in (labels, scores)) or not all(map(isfinite, scores)):
+                raise ValueError("labels or scores that are not as many as the boxes, or not finite")
         except (ValueError, TypeError, AttributeError, LookupError, OverflowError, RecursionError) as error:
             raise DataError(
                 f"expected {{'sample': ID, 'text': REPLY}}, boxes as [x1, y1, x2, y2] and masks as COCO RLE in {place}, "

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 WHOLE = 64 * 2**20
 """Up to this many bytes a file is fingerprinted whole; above, by its size and its first and last mebibyte."""
 
-CELL = re.compile(r'(?:"([^"]*+(?:""[^"]*+)*+)"|((?!")[^\t]*+))(\t|\Z)')
-"""A cell of a tab-separated record: quoted, with quotes inside doubled, or plain. Python's csv has a global limit on its length."""
+PLAIN, QUOTED = re.compile(r"[^\t]*+"), re.compile(r'[^"]*+(?:""[^"]*+)*+')
+"""A cell of a tab-separated record, and one in quotes, where quotes inside are doubled. Python's csv has a global limit on its length."""
 
 Row = dict[str, Any]
 
@@ -297,29 +297,36 @@ def _utf8(data: bytes, where: str) -> str:
 
 def _records(path: Path) -> Iterator[tuple[str, list[str]]]:
     """Where each record of a tab-separated file starts, and its cells."""
-    record, where = "", ""
+    where, cells, parts = "", list[str](), list[str]()  # the parts of a cell whose quotes are still open, none where none is
     with _opened(path) as file:
         for number, line in enumerate(file, 1):
-            where = where if record else f"{path}, line {number}"
-            text = _utf8(line, f"{path}, line {number}")
-            record += text
-            cells = _cells(record.rstrip("\r\n")) if '"' in text or record == text else []
-            if cells and record.strip("\r\n"):
-                yield where, cells
-            record = "" if cells else record
-    if record:
+            here = f"{path}, line {number}"
+            text = _utf8(line, here)
+            where = where if parts else here
+            at, end = 0, len(text.rstrip("\r\n"))
+            while at <= end:
+                quoted = parts or text.startswith('"', at)
+                cell = QUOTED.match(text, at if parts else at + 1) if quoted else PLAIN.match(text, at, end)
+                assert cell
+                at = cell.end()
+                if quoted:
+                    parts.append(cell[0])
+                    if at == len(text):
+                        break
+                    at += 1
+                    cells.append("".join(parts).replace('""', '"'))
+                    parts.clear()
+                else:
+                    cells.append(cell[0])
+                if at < end and text[at] != "\t":
+                    raise DataError(f"expected a tab behind the closing quote of a cell in {here}, got {text[at:end]!r:.60}")
+                at += 1
+            if not parts:
+                if end:
+                    yield where, cells
+                cells = []
+    if parts:
         raise DataError(f"expected the closing quote of a cell in {where}, got the end of the file: is it cut off?")
-
-
-def _cells(record: str) -> list[str]:
-    """The cells of a record, which holds at least one; none where a quoted cell goes on in the next line."""
-    cells, at = [], 0
-    while match := CELL.match(record, at):
-        cells.append(match[2] if match[1] is None else match[1].replace('""', '"'))
-        if not match[3]:
-            return cells
-        at = match.end()
-    return []
 
 
 def _json(text: str, where: str) -> Any:

@@ -1,9 +1,11 @@
 """Data folders, readers and images: what is read is what is there, and what is not there is said."""
 
+import csv
 import io
 import json
 import shutil
 import struct
+import time
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +14,8 @@ from typing import Any
 import numpy as np
 import PIL.Image
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from evalkit import images
 from evalkit.data import Data, check_published, decode, read_boxes, read_json, read_jsonl, read_parquet, read_tsv, require, resolve
@@ -197,12 +201,32 @@ def test_tab_separated_cells_may_be_long_quoted_and_empty(tmp_path: Path) -> Non
     ]
 
 
+@given(st.lists(st.lists(st.text('a"\t\n\r ', max_size=6), min_size=2, max_size=2), max_size=6), st.sampled_from(["\n", "\r\n"]))
+def test_tab_separated_cells_are_read_as_pythons_csv_writes_them(tmp_path_factory: pytest.TempPathFactory, rows: Any, ending: str) -> None:
+    path = tmp_path_factory.mktemp("tsv") / "rows.tsv"
+    with path.open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file, "excel-tab", lineterminator=ending, quoting=csv.QUOTE_ALL).writerows([["a", "b"], *rows])
+    assert [list(row.values()) for row in read_tsv(path)] == rows
+
+
+def test_a_cell_of_many_quoted_lines_is_read_in_linear_time(tmp_path: Path) -> None:
+    def seconds(lines: int) -> float:
+        (tmp_path / "rows.tsv").write_text('a\tb\n1\t"' + 'said ""x""\n' * lines + '"\n')
+        began = time.process_time()
+        [row] = read_tsv(tmp_path / "rows.tsv")
+        assert row["b"] == 'said "x"\n' * lines
+        return time.process_time() - began
+
+    assert seconds(200_000) < 20 * max(seconds(20_000), 0.01)
+
+
 @pytest.mark.parametrize(
     ("content", "complaint"),
     [
         (b"a\tb\n1\t2\n3", r"expected 2 cells in .*line 3, got 1"),
         (b"a\tb\n1\t2\n3\t4\t5\n", r"expected 2 cells in .*line 3, got 3"),
         (b'a\tb\n1\t"2\n3\t4\n', r"closing quote of a cell in .*line 2"),
+        (b'a\tb\n1\t"2"3\n', r"expected a tab behind the closing quote of a cell in .*line 2, got '3'"),
         (b"a\tb\n1\t\xff\n", "expected UTF-8 text in .*line 2"),
         (b"", "expected a header"),
     ],

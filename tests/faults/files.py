@@ -67,6 +67,7 @@ def texts() -> Iterator[tuple[str, bytes]]:
         "a million tabs": b"\t" * 1_000_000,
         "a hundred thousand lines": b"\n" * 100_000,
         "a cell that does not close": b'a\tb\n"' + b"x\n" * 100_000,
+        "a cell of a hundred thousand quoted lines": b'a\tb\n1\t"' + b'said ""x""\n' * 100_000 + b'"\n',
         "a key of a megabyte": b'{"' + b"k" * 1_000_000 + b'": 1}',
         "dotted keys": b"a" + b".a" * 500 + b" = 1",
         "TOML in TOML": b"a = " + b"[" * DEEP + b"]" * DEEP,

@@ -119,7 +119,7 @@ def score(path: Path, check: bool = False) -> tuple[Summary, list[str]]:
         UserError: the folder is no run, or a changed prompt asks for what was never answered.
     """
     folder = RunFolder.at(path)
-    before, known = folder.summary(), folder.manifest()
+    before, known = folder.summary(), folder.own_manifest()
     config = manifest.options(known)
     asked = protocols.find(known["protocol"], config.budget, **known["sampling"])
     chosen = _equipped(tasks_of(config), asked, config)

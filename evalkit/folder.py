@@ -61,6 +61,12 @@ class RunFolder:
         """The manifest. Raises `UserError` where it is not readable."""
         return self._read("manifest.json")
 
+    def own_manifest(self) -> dict[str, Any]:
+        """The manifest, for what is to follow from it. Raises `UserError` where it is not as it was written."""
+        for name in self.changed(("manifest.json",)):
+            raise UserError(f"{self.path / name} is not as it was written: the same `evalkit run` writes it again, and asks nothing twice")
+        return self.manifest()
+
     def summary(self) -> dict[str, Any]:
         """The summary. Raises `UserError` where the run never got so far."""
         if not (self.path / "summary.json").is_file():
@@ -98,7 +104,7 @@ class RunFolder:
     def _read(self, name: str) -> dict[str, Any]:
         try:
             value: dict[str, Any] = json.loads((self.path / name).read_text("utf-8"))
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise UserError(f"cannot read {self.path / name}: {error}. The same `evalkit run` writes it again") from error
         if not isinstance(value, dict) or not isinstance(value.get("format"), int):
             raise UserError(f"expected {self.path / name} as `evalkit run` writes it, got something else")
@@ -194,6 +200,12 @@ class Rows:
         line = (_encode(row) + "\n").encode("utf-8", "backslashreplace")
         self._digests[name].update(line)
         self._files[name].write(line)
+
+
+def changed_below(path: Path) -> Iterator[Path]:
+    """The files that are not as they were written, of a run's folder or of all runs in a folder; none where there is no run."""
+    for found in [path / "manifest.json"] if (path / "manifest.json").is_file() else sorted(path.rglob("manifest.json")):
+        yield from (found.parent / name for name in RunFolder(found.parent).changed())
 
 
 @contextmanager

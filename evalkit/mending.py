@@ -4,7 +4,6 @@ A store that SQLite cannot read is read page by page (`pages`). The other files 
 """
 
 import hashlib
-import json
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, suppress
@@ -13,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from . import api, manifest, reading
-from .errors import UserError
+from .data import read_jsonl
+from .errors import DataError, UserError
 from .folder import RunFolder
 from .pages import rows, seal
 from .store import SCHEMA, VERSION, Lock, answers_in, insert
@@ -26,7 +26,7 @@ def mended(path: Path) -> Iterator[str]:
         UserError: the folder is no run, its manifest is damaged, or its answers are not all there.
     """
     folder = RunFolder.at(path)
-    known = folder.manifest()
+    known = folder.own_manifest()
     with Lock(folder.path):
         if folder.store.exists():
             yield mended_store(folder.store)
@@ -36,9 +36,6 @@ def mended(path: Path) -> Iterator[str]:
                 "Tables, plots and the viewer need it not"
             )
         made = folder.changed()
-    if "manifest.json" in made:
-        file = path / "manifest.json"
-        raise UserError(f"{file} is not as it was written: the same `evalkit run` writes it again, and asks nothing twice")
     if not made:
         yield "the other files: whole"
     if "summary.json" in made:
@@ -67,9 +64,8 @@ def _without_numbers(folder: RunFolder, known: dict[str, Any]) -> dict[str, Any]
     """A summary that names the gaps alone: the samples that have no row of predictions."""
     config = manifest.options(known)
     answered = set()
-    with suppress(OSError, ValueError, KeyError, TypeError):
-        for line in (folder.path / "predictions.jsonl").read_text("utf-8").splitlines():
-            row = json.loads(line)
+    with suppress(DataError, KeyError, TypeError):
+        for row in read_jsonl(folder.path / "predictions.jsonl"):
             answered.add((row["task"], row["sample"], row["draw"]))
     tasks = [
         {

@@ -87,6 +87,18 @@ def test_what_follows_from_the_answers_is_made_again(place: Path, name: str) -> 
         assert list(mended(file.parent))[1] == "the other files: whole"
 
 
+@pytest.mark.parametrize("sign", ["\u2028", "\u2029", "\x85", " "])
+def test_lost_answers_are_no_gaps_whatever_ends_a_line_in_a_reply(place: Path, sign: str) -> None:
+    (place / "plugin.py").write_text((place / "plugin.py").read_text().replace("return ", f"return {sign!r} + ", 1))
+    folder = run(place).folder
+    assert sign in (folder / "predictions.jsonl").read_text("utf-8")
+    with closing(sqlite3.connect(folder / "answers.sqlite")) as connection, connection:
+        connection.execute("DELETE FROM answers WHERE sample = 'say/31'")
+    (folder / "summary.json").unlink()
+    with pytest.raises(UserError, match="does not hold, for sample 'say/31'"):
+        list(mended(folder))
+
+
 def test_rows_are_left_alone_where_todays_numbers_differ(place: Path) -> None:
     folder = run(place).folder
     (place / "say.py").write_text(TASK.replace("p.answer, Acc", '"7", Acc'))
@@ -134,6 +146,32 @@ def test_a_damaged_manifest_is_refused_and_written_by_the_next_run(place: Path) 
     run(place)
     assert asked(place) == 0
     assert list(mended(folder))[1] == "the other files: whole"
+
+
+@pytest.mark.parametrize(
+    ("name", "words", "line"),
+    [
+        ("manifest.json", '"roles"', "score {run}"),
+        ("manifest.json", '"options"', "score {run} --check"),
+        ("summary.json", '"metric"', "table {run} --numbers headline"),
+        ("predictions.jsonl", '"finish"', "show {run}"),
+        ("records.jsonl", '"rule"', "show {run}"),
+        ("records.jsonl", '"rule"', "gate {run} {run}"),
+    ],
+)
+def test_a_command_that_stumbles_over_what_another_hand_changed_says_so(place: Path, name: str, words: str, line: str) -> None:
+    folder = run(place).folder
+    whole = (folder / name).read_text()
+    assert words in whole
+    (folder / name).write_text(whole.replace(words, words.upper()))
+    with pytest.raises(UserError, match=f"{name} is not as (evalkit wrote it, and cannot be read|it was written)"):
+        group.main(line.format(run=folder).split(), standalone_mode=False)
+
+
+def test_a_mistake_of_evalkits_own_is_not_laid_on_whole_runs(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("evalkit.cli.show._text", lambda row, mine: {}["gone"])
+    with pytest.raises(KeyError, match="gone"):
+        group.main(["show", str(run(place).folder)], standalone_mode=False)
 
 
 def test_the_command_says_it_all_and_changes_no_number(place: Path, capsys: pytest.CaptureFixture[str]) -> None:

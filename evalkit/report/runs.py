@@ -138,9 +138,9 @@ def opened(paths: Sequence[Path]) -> list[Run]:
         whole = {"tasks", "numbers", "protocol", "model"} <= run.summary.keys() and {"tasks", "options"} <= run.manifest.keys()
         if not whole:
             raise UserError(f"expected {run.folder.path} as `evalkit run` writes it: its summary.json or manifest.json lacks something")
-        if run.folder.changed(["summary.json"]):
+        for name in run.folder.changed(("manifest.json", "summary.json")):
             told = run.folder.path
-            log.warning("%s is not as evalkit wrote it: `evalkit score %s --check` makes it again", told / "summary.json", told)
+            log.warning("%s is not as evalkit wrote it: `evalkit score %s --check` says how to mend it", told / name, told)
     return runs
 
 

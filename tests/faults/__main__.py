@@ -20,7 +20,7 @@ from pathlib import Path
 
 from tests.faults.tally import Fault, Tally
 
-MODULES = "kills servers disks damage engines signals surroundings images files texts secrets order fuzz".split()
+MODULES = "kills servers disks damage folders engines signals surroundings images files texts secrets order fuzz".split()
 
 
 def faults(named: list[str] | None = None) -> Iterator[tuple[str, Fault]]:

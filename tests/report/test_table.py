@@ -290,4 +290,4 @@ def test_numbers_that_another_hand_wrote_are_told_of(run_folder: Make, caplog: p
     path = folder / "summary.json"
     path.write_text(path.read_text().replace('"value": 0.', '"value": 0.9', 1))
     assert said(folder).exit_code == 0
-    assert caplog.messages == [f"{path} is not as evalkit wrote it: `evalkit score {folder} --check` makes it again"]
+    assert caplog.messages == [f"{path} is not as evalkit wrote it: `evalkit score {folder} --check` says how to mend it"]

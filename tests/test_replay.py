@@ -75,6 +75,9 @@ def test_a_sample_that_comes_twice_is_refused(replay: Callable[..., Replay]) -> 
         '{"sample": "1", "turns": "text"}',
         '{"sample": "1", "text": "", "boxes": [[1, 2, 3]]}',
         '{"sample": "1", "text": "", "boxes": [["a", 2, 3, 4]]}',
+        '{"sample": "1", "text": "", "boxes": [[1, 2, 3, 4]], "scores": [NaN]}',
+        '{"sample": "1", "text": "", "boxes": [[1, 2, 3, 4]], "scores": [1e999]}',
+        '{"sample": "1", "text": "", "boxes": [[1, 2, 3, 4]], "scores": [0.5, 0.5]}',
         '{"sample": "1", "text": "", "masks": [{"counts": "x"}]}',
     ],
 )

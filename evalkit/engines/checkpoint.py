@@ -112,11 +112,20 @@ def read(source: str | Path, processor: Any, trust_remote_code: bool, cache: Pat
 
 
 def ends(generation_config: Any, config: Any, processor: Any) -> list[int]:
-    """The ids of the tokens that end a reply, sorted: those of the generation config, of the model's config and of the tokenizer."""
+    """The ids of the tokens that end a reply, sorted: those of the generation config, of the model's config and of the tokenizer.
+
+    Raises:
+        UserError: one is no number.
+    """
     found: set[int] = set()
-    for holder in (generation_config, config.get_text_config(), processor.tokenizer):
+    holders = {"generation config": generation_config, "config": config.get_text_config(), "tokenizer": processor.tokenizer}
+    for name, holder in holders.items():
         ids = getattr(holder, "eos_token_id", None)
-        found |= set(ids if isinstance(ids, list) else [] if ids is None else [ids])
+        for held in ids if isinstance(ids, list) else [] if ids is None else [ids]:
+            if type(held) is not int:
+                where = f"the {name} of {config.name_or_path or 'the model'}"
+                raise UserError(f"expected numbers of tokens as eos_token_id in {where}, got {held!r:.80}. {WHOLE}")
+            found.add(held)
     return sorted(found)
 
 
@@ -228,7 +237,7 @@ def config_of(place: Path, trust_remote_code: bool) -> Any:
     """
     if not (place / "config.json").is_file():
         raise UserError(f"expected a checkpoint in {place}, found no config.json: name the directory that holds it")
-    settings(place)
+    said = settings(place)
     from transformers import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING, AutoConfig
 
     try:
@@ -238,8 +247,9 @@ def config_of(place: Path, trust_remote_code: bool) -> Any:
             f"the config of {place} cannot be read: {first_line(error)} Update transformers, or give --trust-remote-code where the "
             f"checkpoint ships its own code and you trust it, or {SERVER}"
         ) from error
-    except Exception as error:  # whatever a value of the wrong type makes it stumble over
-        raise UserError(f"the config of {place} cannot be read: {first_line(error).rstrip('.')}. {WHOLE}") from error
+    except Exception as error:  # whatever a value of the wrong type, or code of its own, makes it stumble over
+        advice = f"Install what its own code needs, or {SERVER}" if trust_remote_code and "auto_map" in said else WHOLE
+        raise UserError(f"the config of {place} cannot be read: {first_line(error).rstrip('.')}. {advice}") from error
     if type(config) not in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING and "AutoModelForImageTextToText" not in getattr(config, "auto_map", {}):
         raise UserError(
             f"expected a vision-language checkpoint in {place}, got one of type '{config.model_type}', which reads no images "
@@ -275,11 +285,7 @@ def _check_generation(place: Path) -> None:
     from transformers import GenerationConfig
 
     try:
-        own = GenerationConfig.from_pretrained(place)
-        sampling(own)
-        ids = own.eos_token_id if isinstance(own.eos_token_id, list) else [own.eos_token_id or 0]
-        if wrong := [held for held in ids if not isinstance(held, int)]:
-            raise UserError(f"expected numbers of tokens as eos_token_id, got {wrong[0]!r:.80}")
+        sampling(GenerationConfig.from_pretrained(place))
     except Exception as error:  # whatever a value of the wrong type makes it stumble over
         raise UserError(f"the generation config {path} cannot be read: {first_line(error).rstrip('.')}. {WHOLE}") from error
 

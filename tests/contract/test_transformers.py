@@ -353,6 +353,17 @@ def name_another_architecture(folder: Path) -> None:
     edit(folder / "config.json", model_type="other_vl")
 
 
+def say(**values: object) -> Callable[[Path], None]:
+    """Gives the language model's config these values."""
+
+    def change(folder: Path) -> None:
+        config = json.loads((folder / "config.json").read_text())
+        config["text_config"] |= values
+        (folder / "config.json").write_text(json.dumps(config))
+
+    return change
+
+
 def lose_a_tensor(folder: Path) -> None:
     from safetensors.torch import load_file, save_file
 
@@ -370,7 +381,9 @@ def lose_a_tensor(folder: Path) -> None:
         (write("config.json", "7"), "the config of .* cannot be read: expected a JSON object, got 7"),
         (write("config.json", '{"model_type": "qwen2_vl", "vision_config": 7}'), "the config of .* cannot be read: .*'vision_config'.* 7 "),
         (write("generation_config.json", "{"), r"the generation config .*generation_config\.json cannot be read"),
-        (write("generation_config.json", '{"eos_token_id": [["a"]]}'), r"generation_config\.json cannot be read: .*got \['a'\]"),
+        (write("generation_config.json", '{"eos_token_id": [["a"]]}'), r"eos_token_id in the generation config of /.*, got \['a'\]"),
+        (write("generation_config.json", '{"eos_token_id": {}}'), r"eos_token_id in the generation config of /.*, got \{\}"),
+        (say(eos_token_id=""), r"eos_token_id in the config of /.*, got ''"),
         (write("generation_config.json", '{"do_sample": true, "temperature": "hot"}'), r"generation_config\.json cannot be read: .*hot"),
         (drop("model.safetensors"), r"found no \*\.safetensors"),
         (write("model.safetensors", "cut off"), "does not load on cpu as float32"),
@@ -389,6 +402,8 @@ def lose_a_tensor(folder: Path) -> None:
         "config of a wrong type",
         "broken generation config",
         "ends that are no tokens",
+        "ends that are nothing",
+        "an end of the config that is none",
         "a temperature that is no number",
         "no weights",
         "broken weights",

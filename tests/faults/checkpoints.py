@@ -23,7 +23,7 @@ VALUES: tuple[Any, ...] = (None, True, 0, -1, 7, 2.5, float("nan"), 10**30, "", 
 """What stands in place of a value."""
 HABITS = {"eos_token_id": [2, 0], "do_sample": True, "temperature": 0.7, "top_p": 0.9, "top_k": 5, "repetition_penalty": 1.3}
 """How a checkpoint decodes by itself."""
-EVERY = 520
+EVERY = 2000
 """How many ways are tried at most, of some thousands: the first of each file, and fewer drawn from them."""
 Case = tuple[Path, str, bytes]
 """A file of a checkpoint, what is done to it, and what it holds then."""

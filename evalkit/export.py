@@ -25,7 +25,7 @@ def export(run: Path, task: str | None = None, out: Path | None = None, draw: in
         Refused: some samples have no answer, or the data no longer has a sample.
     """
     folder = RunFolder.at(run)
-    summary, config = folder.summary(), manifest.options(folder.manifest())
+    summary, config = folder.summary(), manifest.options(folder.own_manifest())
     chosen = {made.name: made for made in tasks_of(config)}
     if task is None and len(chosen) > 1:
         raise UserError(f"the run at {run} has several tasks: name one with --task ({', '.join(chosen)})")

@@ -20,6 +20,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
+from itertools import chain
 from pathlib import Path
 from time import monotonic
 from typing import IO, Any, Self
@@ -202,8 +203,23 @@ class Rows:
         self._files[name].write(line)
 
 
-def changed_below(path: Path) -> Iterator[Path]:
-    """The files that are not as they were written, of a run's folder or of all runs in a folder; none where there is no run."""
+@contextmanager
+def as_written(*paths: Path) -> Iterator[None]:
+    """Raises `UserError` where the block stumbles, and in one of these folders (of runs, or of one) is a file that another hand changed."""
+    try:
+        yield
+    except (ArithmeticError, AttributeError, LookupError, RecursionError, StopIteration, TypeError, ValueError) as error:
+        with suppress(OSError):
+            for file in chain.from_iterable(map(_changed_below, paths)):
+                raise UserError(
+                    f"{file} is not as evalkit wrote it, and cannot be read ({type(error).__name__}: {error}): "
+                    f"`evalkit score {file.parent} --check` says what is whole, and mends what can be"
+                ) from error
+        raise
+
+
+def _changed_below(path: Path) -> Iterator[Path]:
+    """The files that are not as they were written, of a run's folder or of all runs in a folder."""
     for found in [path / "manifest.json"] if (path / "manifest.json").is_file() else sorted(path.rglob("manifest.json")):
         yield from (found.parent / name for name in RunFolder(found.parent).changed())
 

@@ -9,7 +9,6 @@ from contextlib import suppress
 from importlib import import_module
 from io import TextIOWrapper
 from itertools import chain
-from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
@@ -17,8 +16,6 @@ import click
 
 AGAIN = 0.05
 """Seconds until a Ctrl-C that the interpreter dropped is sent once more."""
-WORDS = "evalkit.words"
-"""Where click's context has the command line."""
 COMMANDS = {
     "run": "Evaluate a model on tasks.",
     "tasks": "List the tasks, with rows, kinds, rules and where their data is.",
@@ -54,28 +51,20 @@ class LazyGroup(click.Group):
             raise click.UsageError(f"no command '{args[0]}'. {did_you_mean(args[0], list(COMMANDS))}")
         return super().resolve_command(ctx, args)
 
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        ctx.meta[WORDS] = tuple(args)
-        return super().parse_args(ctx, args)
-
-    def invoke(self, ctx: click.Context) -> Any:
-        """Calls the command. Raises `UserError` where it stumbles over a run's folder that another hand changed."""
-        try:
-            return super().invoke(ctx)
-        except (ArithmeticError, AttributeError, LookupError, RecursionError, StopIteration, TypeError, ValueError) as error:
-            from ..errors import UserError
-            from ..folder import changed_below
-
-            for file in chain.from_iterable(changed_below(Path(word)) for word in ctx.meta[WORDS] if Path(word).is_dir()):
-                raise UserError(
-                    f"{file} is not as evalkit wrote it, and cannot be read ({type(error).__name__}: {error}): "
-                    f"`evalkit score {file.parent} --check` says what is whole, and mends what can be"
-                ) from error
-            raise
-
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
             formatter.write_dl(list(COMMANDS.items()))
+
+
+class OfRuns(click.Command):
+    """A command whose arguments, and `--baseline`, are run folders or folders of such."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        from ..folder import as_written
+
+        given = [ctx.params.get(one.name or "") for one in self.params if isinstance(one, click.Argument) or one.name == "baseline"]
+        with as_written(*chain.from_iterable(one if isinstance(one, tuple) else (one,) for one in given if one)):
+            return super().invoke(ctx)
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})

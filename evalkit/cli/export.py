@@ -4,8 +4,10 @@ from pathlib import Path
 
 import click
 
+from . import OfRuns
 
-@click.command()
+
+@click.command(cls=OfRuns)
 @click.argument("run", type=click.Path(path_type=Path))
 @click.option("--task", "task_name", help="Which task of the run; needed where it has several.")
 @click.option("--out", type=click.Path(path_type=Path), help="A folder for the files.  [default: RUN/export/TASK]")

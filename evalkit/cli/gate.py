@@ -40,11 +40,13 @@ def command(base: Path, new: Path, style: str, junit: Path | None, markdown: Pat
     Exit code 0: PASS. 1: REGRESSION. 2: INCONCLUSIVE. 3: the runs are not comparable or lack answers.
     evalkit gate results/runs/old-1f2e3d results/runs/new-4c5b6a --margin 0.01
     """
+    from ..folder import as_written
     from ..report import verdicts
     from ..report.gate import gate
 
     try:
-        found = gate(_run(base), _run(new), _config(**given))
+        with as_written(base, new):
+            found = gate(_run(base), _run(new), _config(**given))
     except UserError as error:
         click.echo(f"evalkit: {error}", err=True)
         return NO_VERDICT

@@ -6,9 +6,10 @@ from typing import Any
 import click
 
 from ..report.plots import KINDS, USES
+from . import OfRuns
 
 
-@click.command(epilog="\b\n" + "\n".join(f"{kind:12} {told}" for kind, told in KINDS.items()))
+@click.command(cls=OfRuns, epilog="\b\n" + "\n".join(f"{kind:12} {told}" for kind, told in KINDS.items()))
 @click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--kind", "-k", required=True, type=click.Choice(list(KINDS)), help="What to draw; see below.")
 @click.option("--task", "-t", help="Which task of the runs; needed where they have several. For a curve several, comma between.")

@@ -6,6 +6,8 @@ from typing import Any
 
 import click
 
+from . import OfRuns
+
 USES = {
     "wandb": ("project", "limit", "offline", "data"),
     "hub": ("repo", "leaderboard", "overwrite", "pull_request"),
@@ -14,7 +16,7 @@ USES = {
 PROJECT, SAMPLES = "evalkit", 100
 
 
-@click.command()
+@click.command(cls=OfRuns)
 @click.argument("run", type=click.Path(path_type=Path))
 @click.option("--to", "place", required=True, type=click.Choice(list(USES)), help="Weights & Biases, or a model's page on the hub.")
 @click.option("--dry-run", is_flag=True, help="Print what would be sent, and send nothing.")

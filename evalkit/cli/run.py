@@ -181,7 +181,9 @@ def _again(first: Path, options: dict[str, Any]) -> int:
     from ..report.rerun import compare, plan, told
     from ..report.runs import opened
 
-    run = opened([RunFolder.at(first).path])[0]
+    folder = RunFolder.at(first)
+    folder.own_manifest()
+    run = opened([folder.path])[0]
     planned = plan(run, options)
     for line in (*planned.replaced, *(f"note: {caution}" for caution in planned.cautions)):
         click.echo(line, err=True)

@@ -4,8 +4,10 @@ from pathlib import Path
 
 import click
 
+from . import OfRuns
 
-@click.command()
+
+@click.command(cls=OfRuns)
 @click.argument("run", type=click.Path(path_type=Path))
 @click.option("--check", is_flag=True, help="Change no number: say what is whole, mend what is damaged, exit 1 where a number differs.")
 def command(run: Path, check: bool) -> int:

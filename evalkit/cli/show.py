@@ -6,8 +6,10 @@ from typing import Any
 
 import click
 
+from . import OfRuns
 
-@click.command()
+
+@click.command(cls=OfRuns)
 @click.argument("run", type=click.Path(path_type=Path))
 @click.option("--sample", help="One sample, by its id, or task/id.")
 @click.option("--wrong", is_flag=True, help="Only samples that a rule scored wrong.")

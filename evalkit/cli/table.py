@@ -7,9 +7,10 @@ from typing import Any
 import click
 
 from ..errors import UserError
+from . import OfRuns
 
 
-@click.command()
+@click.command(cls=OfRuns)
 @click.argument("runs", nargs=-1, type=click.Path(path_type=Path))
 @click.option("--suite", help="A paper's table: grit, pixel_reasoner, satori, unipixel, core, or a .toml like those in configs/suites.")
 @click.option("--published", is_flag=True, help="With --suite: the published rows below.")

@@ -7,8 +7,10 @@ from pathlib import Path
 
 import click
 
+from . import OfRuns
 
-@click.command()
+
+@click.command(cls=OfRuns)
 @click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--port", type=click.IntRange(0, 65535), help="0 for any that is free.  [default: 7331, or any that is free]")
 @click.option("--no-open", is_flag=True, help="Only say the address, open no browser.")

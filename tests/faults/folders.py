@@ -77,10 +77,11 @@ def _texts(whole: Path, rng: random.Random) -> Iterator[tuple[str, str]]:
 
 
 def changed(place: Path, times: int) -> Tally:
-    """Each command shows what it can, or says one error of evalkit's own; no file of the whole run is touched."""
+    """Each command shows what it can, or says one error of evalkit's own; no file of the whole run beside it is touched."""
     told, run = Tally(), Run(place / "whole", rows=6, variant="judged")
     run.completes(told)
     whole = next(run.out.iterdir())
+    before = {path.name: path.read_bytes() for path in whole.iterdir()}
     texts = sorted(_texts(whole, random.Random(0)), key=lambda text: text[0] not in NAMES[:2])
     for number, (name, text) in enumerate(islice(random.Random(1).sample(texts, len(texts)), times)):
         trial = place / "trial"
@@ -93,6 +94,8 @@ def changed(place: Path, times: int) -> Tally:
             if said.exception is not None and not isinstance(said.exception, EvalkitError | click.ClickException | SystemExit):
                 told.crashed(f"{number}, {name}, {words[0]}: {said.exception!r:.300}")
         told.tried += 1
+    if before != {path.name: path.read_bytes() for path in whole.iterdir()}:
+        told.crashed("a file of the whole run was touched")
     return told
 
 

@@ -137,6 +137,7 @@ def test_two_runs_are_side_by_side_and_what_flipped_can_be_listed(tmp_path: Path
         page.select_option("#flip", value=flip)
         wait_list(page, list(expected))
     page.select_option("#flip", value="")
+    wait_list(page, list("abcdx"))
     page.click("#rows-inner li:nth-child(1) a")
     page.wait_for_selector(".panes.two .pane + .pane")
     assert [pane.locator("h2").inner_text().split()[:2] for pane in page.locator(".pane").all()] == [["✓", "first"], ["✗", "second"]]
@@ -146,6 +147,23 @@ def test_two_runs_are_side_by_side_and_what_flipped_can_be_listed(tmp_path: Path
     assert "second says a" in page.locator(".pane").nth(1).inner_text()
     page.click("#rows-inner li:nth-child(5) a")
     until(page, "() => document.querySelector('.pane + .pane')?.textContent.includes('no such sample')")
+
+
+def test_a_click_on_a_row_is_heard_though_the_list_changes_meanwhile(tmp_path: Path, tab: Callable[..., Page]) -> None:
+    path = tmp_path / "run"
+    manifest(path)
+    with serving(path, follow=True) as url:
+        page = tab(url, ready="#count")
+        written(path, [row("1"), row("2")], [record("1"), record("2")], ".part")
+        wait_list(page, ["1", "2"])
+        page.hover("#rows-inner li:nth-child(2) a")
+        page.mouse.down()
+        ended(path, [row(name) for name in "1234"], [record(name) for name in "1234"])
+        until(page, "() => document.querySelector('#count').textContent === '4 samples'")
+        page.mouse.up()
+        page.wait_for_selector(".pane")
+        assert page.evaluate("() => state.read().sample") == "toy/2"
+        wait_list(page, ["1", "2", "3", "4"])
 
 
 def test_rows_appear_while_a_run_writes_them_and_the_sample_that_is_read_stays(tmp_path: Path, tab: Callable[..., Page]) -> None:

@@ -10,6 +10,7 @@ const list = {
   numbers: [],
   items: new Map(),
   filters: {},
+  pressed: false,
 
   /** Shows the rows of a run that pass the filters of the address. */
   update(run, beside, filters, force = false) {
@@ -28,8 +29,9 @@ const list = {
     list.draw();
   },
 
-  /** Makes the elements of the rows that can be seen, and no others. */
+  /** Makes the elements of the rows that can be seen, and no others; never under a pointer that is down, or its click would be lost. */
   draw() {
+    if (list.pressed) return;
     const box = byId("rows");
     const first = Math.max(0, Math.floor(box.scrollTop / ROW_HEIGHT) - SPARE);
     const last = Math.min(list.numbers.length, Math.ceil((box.scrollTop + box.clientHeight) / ROW_HEIGHT) + SPARE);

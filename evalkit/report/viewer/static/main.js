@@ -132,6 +132,13 @@ function listen() {
     byId("rows").focus();
     state.go(Object.fromEntries([...FILTERS, "sort", "order"].map((name) => [name, ""])));
   });
+  byId("rows").addEventListener("pointerdown", () => (list.pressed = true));
+  for (const name of ["pointerup", "pointercancel", "blur"]) {
+    window.addEventListener(name, () => {
+      if (list.pressed) requestAnimationFrame(list.draw); // after the click
+      list.pressed = false;
+    });
+  }
   byId("rows").addEventListener("scroll", () => requestAnimationFrame(list.draw), { passive: true });
   byId("help").addEventListener("click", () => byId("keys").showModal());
   byId("skip").addEventListener("click", (event) => {

@@ -47,17 +47,17 @@ def command(base: Path, new: Path, style: str, junit: Path | None, markdown: Pat
     try:
         with as_written(base, new):
             found = gate(_run(base), _run(new), _config(**given))
+            told = json.dumps(verdicts.as_json(found), indent=1, ensure_ascii=False) if as_json or style == "json" else ""
+            if junit:
+                _write(junit, verdicts.junit(found))
+            if markdown:
+                _write(markdown, verdicts.markdown(found), mode="a")
+            if as_json:
+                _write(as_json, told + "\n")
+            page = told if style == "json" else verdicts.markdown(found) if style == "md" else verdicts.text(found)
     except UserError as error:
         click.echo(f"evalkit: {error}", err=True)
         return NO_VERDICT
-    told = json.dumps(verdicts.as_json(found), indent=1, ensure_ascii=False) if as_json or style == "json" else ""
-    if junit:
-        _write(junit, verdicts.junit(found))
-    if markdown:
-        _write(markdown, verdicts.markdown(found), mode="a")
-    if as_json:
-        _write(as_json, told + "\n")
-    page = told if style == "json" else verdicts.markdown(found) if style == "md" else verdicts.text(found)
     click.echo(page.encode("utf-8", "backslashreplace").decode())
     return found.verdict.code
 
@@ -89,5 +89,8 @@ def _config(config: Path | None, margin: str | None, alpha: float | None, across
 
 
 def _write(path: Path, text: str, mode: str = "w") -> None:
-    with path.open(mode, encoding="utf-8", errors="backslashreplace") as file:
-        file.write(text)
+    try:
+        with path.open(mode, encoding="utf-8", errors="backslashreplace") as file:
+            file.write(text)
+    except OSError as error:  # whose exit code would be a verdict
+        raise UserError(f"cannot write {path}: {error.strerror}. Name another place") from error

@@ -265,6 +265,12 @@ def test_a_summary_is_added_to_what_the_job_page_has(quiz: Quiz, tmp_path: Path)
     assert page.read_text().startswith("before\n## PASS")
 
 
+@pytest.mark.parametrize("option", ["--junit", "--markdown", "--json"])
+def test_a_file_that_cannot_be_written_is_no_verdict(quiz: Quiz, tmp_path: Path, option: str) -> None:
+    run = quiz("base")
+    assert "cannot write" in refused(run, run, option, tmp_path / "nowhere" / "gate")
+
+
 def test_two_gates_of_the_same_runs_are_the_same_to_the_last_bit(quiz: Quiz) -> None:
     base, new = quiz("base", range(0, 60, 7), "grouped-200"), quiz("new", range(50), "grouped-200")
     first = judged(base, new)

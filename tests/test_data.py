@@ -204,6 +204,8 @@ def test_tab_separated_cells_may_be_long_quoted_and_empty(tmp_path: Path) -> Non
 @given(st.lists(st.lists(st.text('a"\t\n\r ', max_size=6), min_size=2, max_size=2), max_size=6), st.integers(0, 9))
 def test_tab_separated_cells_are_read_as_pythons_csv_writes_them(tmp_path_factory: pytest.TempPathFactory, rows: Any, kind: int) -> None:
     ending, quoting = ("\n", "\r\n")[kind % 2], (csv.QUOTE_ALL, csv.QUOTE_MINIMAL)[kind // 5]
+    if quoting == csv.QUOTE_MINIMAL:  # a lone \r is then not always quoted, and ends a line as well
+        rows = [[cell.replace("\r", "") for cell in cells] for cells in rows]
     path = tmp_path_factory.mktemp("tsv") / "rows.tsv"
     with path.open("w", encoding="utf-8", newline="") as file:
         csv.writer(file, "excel-tab", lineterminator=ending, quoting=quoting).writerows([["a", "b"], *rows])
